@@ -1,0 +1,3 @@
+//! laz, the command that looks at and drives Lazarette.
+
+fn main() {}

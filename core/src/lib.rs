@@ -1,0 +1,1 @@
+//! Storage contexts for Docker hosts: the contract, the configuration, the planner and the daemon.

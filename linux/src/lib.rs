@@ -1,0 +1,1 @@
+//! What Lazarette asks of the Linux kernel: mounts, namespaces, mount tables, loop devices, commands.

@@ -1,0 +1,1 @@
+//! The C ABI between the plugin host and a storage plugin.

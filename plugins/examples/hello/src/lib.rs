@@ -1,0 +1,1 @@
+//! An example plugin: volumes on a small file system of its own.

@@ -1,0 +1,1 @@
+//! Checks and loads a storage plugin's shared library.

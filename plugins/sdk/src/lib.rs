@@ -1,0 +1,1 @@
+//! What the author of a Lazarette storage plugin writes against.

@@ -1,0 +1,1 @@
+//! Suites that prove Lazarette on a host and in a virtual machine.

@@ -1,0 +1,3 @@
+//! The project's own tasks: demo, test, vm, bench, images, tidy.
+
+fn main() {}
