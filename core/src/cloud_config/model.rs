@@ -1,0 +1,116 @@
+//! The shape of the cloud-config. The JSON schema of these types is what checks it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::name::{ContextName, Kind, VolumeName};
+
+/// The whole document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CloudConfig {
+    /// The machine's host name.
+    pub hostname: Option<String>,
+    /// Kernel modules loaded early, in order.
+    pub modules: Vec<String>,
+    /// The network.
+    pub network: Network,
+    /// Storage, the engines and the console.
+    pub lazarette: Lazarette,
+    /// Containers on system Docker that belong to the machine, by name. Reserved.
+    pub services: BTreeMap<String, Value>,
+    /// Commands run once at the end of the boot, in order; each a list of program and arguments.
+    pub runcmd: Vec<Vec<String>>,
+}
+
+/// The network of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// Interfaces by name. An empty map: DHCP on the first Ethernet interface.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Name servers (IP addresses); used beside those that DHCP gives.
+    pub nameservers: Vec<std::net::IpAddr>,
+    /// Search domains.
+    pub search: Vec<String>,
+    /// Further lines of `/etc/hosts`: host name to address.
+    pub hosts: BTreeMap<String, std::net::IpAddr>,
+}
+
+/// One network interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Interface {
+    /// Ask a DHCP server.
+    pub dhcp: bool,
+    /// Static addresses with prefix length (`192.0.2.7/24`).
+    pub addresses: Vec<String>,
+    /// The default route.
+    pub gateway: Option<std::net::IpAddr>,
+    /// Bytes; none: as it is.
+    pub mtu: Option<u32>,
+}
+
+/// What Lazarette itself does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lazarette {
+    /// User Docker.
+    pub docker: UserDocker,
+    /// Storage contexts and volumes.
+    pub storage: Storage,
+    /// The console's image, by name. Reserved.
+    pub console: Option<String>,
+}
+
+/// User Docker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UserDocker {
+    /// Further arguments of `dockerd`.
+    pub args: Vec<String>,
+    /// How long user Docker's start waits for required volumes, in seconds; none: 90.
+    pub wait_seconds: Option<u64>,
+}
+
+/// Storage contexts and volumes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The contexts, by name.
+    pub contexts: BTreeMap<ContextName, Context>,
+    /// Volumes beyond those that the contexts list themselves, by name.
+    pub volumes: BTreeMap<VolumeName, DeclaredVolume>,
+}
+
+/// A storage context: its kind and that kind's own options beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Context {
+    /// The kind of storage.
+    pub kind: Kind,
+    /// The kind's own options; its plugin's schema checks them.
+    #[serde(flatten)]
+    pub options: serde_json::Map<String, Value>,
+}
+
+/// A declared volume: where it is, and its kind's own options beside that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeclaredVolume {
+    /// The context it lies in.
+    pub context: ContextName,
+    /// Where it is mounted, below `/mnt`; none: `/mnt/<context>/<name>`.
+    #[serde(default)]
+    pub mount: Option<String>,
+    /// Whether user Docker's start waits for it.
+    #[serde(default)]
+    pub required: bool,
+    /// Mount it for reading only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The kind's own options; its plugin's schema checks them.
+    #[serde(flatten)]
+    pub options: serde_json::Map<String, Value>,
+}

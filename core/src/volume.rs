@@ -1,0 +1,149 @@
+//! What a volume, a mount and a health report are.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The identity of a volume, allocated by core before the volume is made and stamped on it
+/// where the storage can carry a stamp. Backing names derive from it, never from users' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VolumeId(pub uuid::Uuid);
+
+impl VolumeId {
+    /// A fresh random identity.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A volume as a plugin sees it: who it is and the options its kind defines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume<O = Value> {
+    /// Core's identity of the volume.
+    pub id: VolumeId,
+    /// The volume's own options, of the shape the manifest's volume schema gives.
+    pub options: O,
+}
+
+/// Result of a create: idempotent, and says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Created {
+    /// It was made by this call.
+    Created,
+    /// It was there already, and is what the call asks for.
+    AlreadyExists,
+}
+
+/// Result of a remove: idempotent, and says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removed {
+    /// It was removed by this call.
+    Removed,
+    /// There was nothing to remove (or the storage keeps it on purpose).
+    AlreadyAbsent,
+}
+
+/// A volume that a context knows of by itself: declared in its configuration or found in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedVolume {
+    /// A short name, unique within the context; it becomes the last part of `/mnt/<context>/<name>`.
+    pub name: String,
+    /// Options that make a [`Volume`] of it.
+    pub options: Value,
+    /// Whether the context's configuration asks for it to be mounted without further ado.
+    pub declared: bool,
+}
+
+/// A mount that a plugin has prepared in its own container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mounted {
+    /// Where a file system is mounted in the plugin's container: must be the root of a mount.
+    pub path: PathBuf,
+    /// The directory below `path` that is the volume, relative and without `..`; none: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subdirectory: Option<PathBuf>,
+    /// The file system type as the mount table names it (`nfs4`, `ext4`, `fuse.glusterfs`).
+    pub fs_type: String,
+    /// The source as the mount table names it, for people.
+    pub source: String,
+}
+
+/// How a context or a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HealthState {
+    /// Serving.
+    Healthy,
+    /// Serving, but something needs attention.
+    Degraded,
+    /// The storage does not answer; I/O waits for it (hard mounts) and goes on when it returns.
+    Unreachable,
+    /// The storage is back and reclaims its state (NFS grace period).
+    Recovering,
+    /// A mount is dead for good (ESTALE, ENOTCONN) and must be replaced.
+    Stale,
+    /// Not serving, and will not by itself.
+    Faulted,
+}
+
+/// A health report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// The context as a whole.
+    pub state: HealthState,
+    /// Why, if not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Volumes whose state differs from the context's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeHealth>,
+}
+
+impl Health {
+    /// Everything serves.
+    pub fn healthy() -> Self {
+        Self {
+            state: HealthState::Healthy,
+            reason: None,
+            volumes: Vec::new(),
+        }
+    }
+
+    /// The context is in `state`, for `reason`.
+    pub fn because(state: HealthState, reason: impl Into<String>) -> Self {
+        Self {
+            state,
+            reason: Some(reason.into()),
+            volumes: Vec::new(),
+        }
+    }
+}
+
+/// The health of one mounted volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeHealth {
+    /// Which volume.
+    pub id: VolumeId,
+    /// Its state.
+    pub state: HealthState,
+    /// Why, if not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
