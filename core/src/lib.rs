@@ -29,6 +29,11 @@ pub mod volume;
 #[cfg(feature = "config")]
 pub mod cloud_config;
 
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod planner;
+
 pub use context::{Call, Host, StorageContext};
 pub use error::{Error, ErrorKind, Result};
 pub use manifest::{Capabilities, Manifest, Privileges};

@@ -1,0 +1,334 @@
+//! What core keeps across its own death: volumes, the contexts made for them, the mount
+//! identities that hold them. One redb database, every write synced before it is answered.
+//!
+//! What can be observed (mounts, containers) or read again (the cloud-config) is not kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::control::Origin;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{ContextName, Kind, VolumeName};
+use crate::planner::{ContextEntry, Place, VolumeEntry, World};
+use crate::volume::VolumeId;
+
+const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
+const CONTEXTS: TableDefinition<&str, &[u8]> = TableDefinition::new("contexts");
+const ABOUT: TableDefinition<&str, &[u8]> = TableDefinition::new("about");
+
+/// The layout of the records; a database with a larger number was written by a newer core.
+const LAYOUT: u32 = 1;
+
+/// How much of the database is kept in memory.
+const CACHE_BYTES: usize = 256 << 10;
+
+/// The database.
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+    written: Image,
+}
+
+/// The records as they are in the database.
+#[derive(Default)]
+struct Image {
+    volumes: BTreeMap<VolumeName, Vec<u8>>,
+    contexts: BTreeMap<ContextName, Vec<u8>>,
+}
+
+/// A volume as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct VolumeRecord {
+    id: VolumeId,
+    context: ContextName,
+    options: Value,
+    origin: Origin,
+    #[serde(default)]
+    read_only: bool,
+    #[serde(default)]
+    required: bool,
+    place: Place,
+    created_at: String,
+    wanted: bool,
+    #[serde(default)]
+    forced: bool,
+    made: bool,
+    #[serde(default)]
+    holds: BTreeMap<String, u32>,
+}
+
+/// A context as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ContextRecord {
+    kind: Kind,
+    config: Value,
+    declared: bool,
+}
+
+impl Store {
+    /// Opens the database in `directory`, or makes it.
+    ///
+    /// # Errors
+    /// `Internal` naming the file: not readable, damaged, or written by a newer core.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join("core.redb");
+        let fail = |e: &dyn std::error::Error| failure(&path, "open", e);
+        std::fs::create_dir_all(directory).map_err(|e| fail(&e))?;
+        let database =
+            redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|e| fail(&e))?;
+        let store = Self { database, path, written: Image::default() };
+        store.check_layout()?;
+        Ok(store)
+    }
+
+    fn check_layout(&self) -> Result<()> {
+        let fail = |e: &dyn std::error::Error| failure(&self.path, "read", e);
+        let write = self.database.begin_write().map_err(|e| fail(&e))?;
+        {
+            let mut about = write.open_table(ABOUT).map_err(|e| fail(&e))?;
+            write.open_table(VOLUMES).map_err(|e| fail(&e))?;
+            write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
+            let found = about
+                .get("layout")
+                .map_err(|e| fail(&e))?
+                .and_then(|v| Some(u32::from_le_bytes(v.value().try_into().ok()?)));
+            match found {
+                Some(newer) if newer > LAYOUT => {
+                    return Err(Error::internal(format!(
+                        "{}: its layout is {newer}, this core knows {LAYOUT} and older",
+                        self.path.display()
+                    ))
+                    .remedy("start the newer core again, or move the file away to begin anew"));
+                }
+                _ => about.insert("layout", &LAYOUT.to_le_bytes()[..]).map_err(|e| fail(&e))?,
+            };
+        }
+        write.commit().map_err(|e| fail(&e))
+    }
+
+    /// Puts what was kept into `world`. Holds from before a reboot are left out: nothing they
+    /// held is mounted any more.
+    ///
+    /// # Errors
+    /// `Internal` if a record cannot be read.
+    pub fn load(&mut self, world: &mut World, boot_id: &str) -> Result<()> {
+        let same_boot = self.exchange_boot_id(boot_id)?;
+        let fail = |e: &dyn std::error::Error| failure(&self.path, "read", e);
+        let read = self.database.begin_read().map_err(|e| fail(&e))?;
+        let contexts = read.open_table(CONTEXTS).map_err(|e| fail(&e))?;
+        for row in contexts.iter().map_err(|e| fail(&e))? {
+            let (name, bytes) = row.map_err(|e| fail(&e))?;
+            let name = ContextName::new(name.value())?;
+            let record: ContextRecord = serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
+            self.written.contexts.insert(name.clone(), bytes.value().to_vec());
+            world.contexts.insert(name, ContextEntry::new(record.kind, record.config, record.declared));
+        }
+        let volumes = read.open_table(VOLUMES).map_err(|e| fail(&e))?;
+        for row in volumes.iter().map_err(|e| fail(&e))? {
+            let (name, bytes) = row.map_err(|e| fail(&e))?;
+            let name = VolumeName::new(name.value())?;
+            let record: VolumeRecord = serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
+            self.written.volumes.insert(name.clone(), bytes.value().to_vec());
+            let mut volume = record.into_entry();
+            if !same_boot {
+                volume.holds.clear();
+            }
+            // Nobody was told that it exists: it goes again.
+            if volume.origin == Origin::Created && !volume.made {
+                volume.wanted = false;
+            }
+            world.volumes.insert(name, volume);
+        }
+        Ok(())
+    }
+
+    fn exchange_boot_id(&self, boot_id: &str) -> Result<bool> {
+        let fail = |e: &dyn std::error::Error| failure(&self.path, "write", e);
+        let write = self.database.begin_write().map_err(|e| fail(&e))?;
+        let same = {
+            let mut about = write.open_table(ABOUT).map_err(|e| fail(&e))?;
+            let before = about.insert("boot_id", boot_id.as_bytes()).map_err(|e| fail(&e))?;
+            before.is_some_and(|b| b.value() == boot_id.as_bytes())
+        };
+        write.commit().map_err(|e| fail(&e))?;
+        Ok(same)
+    }
+
+    /// Writes what of `world` differs from what is kept, synced to the disk, in one transaction.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Internal` naming the file; nothing has been written then.
+    pub fn save(&mut self, world: &World) -> Result<()> {
+        let new = Image::of(world)?;
+        if new.volumes == self.written.volumes && new.contexts == self.written.contexts {
+            return Ok(());
+        }
+        self.write(&new)?;
+        self.written = new;
+        Ok(())
+    }
+
+    fn write(&self, new: &Image) -> Result<()> {
+        let fail = |e: &dyn std::error::Error| failure(&self.path, "write", e);
+        let mut write = self.database.begin_write().map_err(|e| fail(&e))?;
+        write.set_durability(Durability::Immediate).map_err(|e| fail(&e))?;
+        {
+            let mut table = write.open_table(VOLUMES).map_err(|e| fail(&e))?;
+            exchange(&mut table, &self.written.volumes, &new.volumes).map_err(|e| fail(&e))?;
+            let mut table = write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
+            exchange(&mut table, &self.written.contexts, &new.contexts).map_err(|e| fail(&e))?;
+        }
+        write.commit().map_err(|e| fail(&e))
+    }
+}
+
+fn exchange<K: AsRef<str> + Ord>(
+    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    old: &BTreeMap<K, Vec<u8>>,
+    new: &BTreeMap<K, Vec<u8>>,
+) -> std::result::Result<(), redb::StorageError> {
+    for (name, bytes) in new.iter().filter(|(name, bytes)| old.get(*name) != Some(bytes)) {
+        table.insert(name.as_ref(), bytes.as_slice())?;
+    }
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        table.remove(name.as_ref())?;
+    }
+    Ok(())
+}
+
+impl Image {
+    fn of(world: &World) -> Result<Self> {
+        let mut image = Self::default();
+        for (name, volume) in &world.volumes {
+            image.volumes.insert(name.clone(), json(&VolumeRecord::from_entry(volume))?);
+        }
+        for (name, c) in &world.contexts {
+            let record = ContextRecord { kind: c.kind.clone(), config: c.config.clone(), declared: c.declared };
+            image.contexts.insert(name.clone(), json(&record)?);
+        }
+        Ok(image)
+    }
+}
+
+fn json<T: Serialize>(record: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|e| Error::internal("a record that is not JSON").cause(e))
+}
+
+impl VolumeRecord {
+    fn from_entry(v: &VolumeEntry) -> Self {
+        Self {
+            id: v.id,
+            context: v.context.clone(),
+            options: v.options.clone(),
+            origin: v.origin,
+            read_only: v.read_only,
+            required: v.required,
+            place: v.place.clone(),
+            created_at: v.created_at.clone(),
+            wanted: v.wanted,
+            forced: v.forced,
+            made: v.made,
+            holds: v.holds.clone(),
+        }
+    }
+
+    fn into_entry(self) -> VolumeEntry {
+        let mut entry = VolumeEntry::declared(self.context, self.options, String::new(), self.read_only);
+        entry.id = self.id;
+        entry.origin = self.origin;
+        entry.required = self.required;
+        entry.place = self.place;
+        entry.created_at = self.created_at;
+        entry.wanted = self.wanted;
+        entry.forced = self.forced;
+        entry.made = self.made;
+        entry.holds = self.holds;
+        entry
+    }
+}
+
+fn failure(path: &Path, verb: &str, error: &dyn std::error::Error) -> Error {
+    let full = error.to_string().contains("No space left");
+    let kind = if full { ErrorKind::NoSpace } else { ErrorKind::Internal };
+    Error::new(kind, format!("cannot {verb} core's state in {}", path.display())).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn world() -> World {
+        let mut world = World::default();
+        let context = ContextName::new("nas").unwrap();
+        let entry = ContextEntry::new(Kind::new("fake").unwrap(), json!({"server": "a"}), false);
+        world.contexts.insert(context.clone(), entry);
+        let mut volume = VolumeEntry::declared(context, json!({"export": "/x"}), "nas/x".into(), true);
+        volume.origin = Origin::Created;
+        volume.place = Place::Docker;
+        volume.made = true;
+        volume.holds.insert("id".into(), 2);
+        world.volumes.insert(VolumeName::new("x").unwrap(), volume);
+        world
+    }
+
+    fn reload(directory: &Path, boot_id: &str) -> World {
+        let mut world = World::default();
+        Store::open(directory).unwrap().load(&mut world, boot_id).unwrap();
+        world
+    }
+
+    #[test]
+    fn what_was_saved_is_there_after_a_restart_and_what_was_removed_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        let mut kept = World::default();
+        store.load(&mut kept, "boot").unwrap();
+        let mut before = world();
+        store.save(&before).unwrap();
+        drop(store);
+        let after = reload(directory.path(), "boot");
+        let name = VolumeName::new("x").unwrap();
+        assert_eq!(VolumeRecord::from_entry(&after.volumes[&name]), VolumeRecord::from_entry(&before.volumes[&name]));
+        assert_eq!(after.contexts[&ContextName::new("nas").unwrap()].config, json!({"server": "a"}));
+
+        let mut store = Store::open(directory.path()).unwrap();
+        store.load(&mut World::default(), "boot").unwrap();
+        before.volumes.clear();
+        store.save(&before).unwrap();
+        drop(store);
+        assert!(reload(directory.path(), "boot").volumes.is_empty());
+    }
+
+    #[test]
+    fn a_reboot_lets_go_of_every_hold_and_an_unacknowledged_create_is_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        store.load(&mut World::default(), "first").unwrap();
+        let mut world = world();
+        let mut half = world.volumes.values().next().unwrap().clone();
+        half.made = false;
+        world.volumes.insert(VolumeName::new("half").unwrap(), half);
+        store.save(&world).unwrap();
+        drop(store);
+        let after = reload(directory.path(), "second");
+        assert!(after.volumes[&VolumeName::new("x").unwrap()].holds.is_empty());
+        assert!(!after.volumes[&VolumeName::new("half").unwrap()].wanted);
+    }
+
+    #[test]
+    fn a_database_of_a_newer_core_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let write = store.database.begin_write().unwrap();
+        write.open_table(ABOUT).unwrap().insert("layout", &9u32.to_le_bytes()[..]).unwrap();
+        write.commit().unwrap();
+        drop(store);
+        let error = Store::open(directory.path()).err().unwrap().to_string();
+        assert!(error.contains("layout is 9") && error.contains("newer core"), "{error}");
+    }
+}

@@ -1,0 +1,372 @@
+//! What an event changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::world::{Attachment, ContextEntry, ContextStage, Place, VolumeEntry};
+use super::{ContextAct, Event, Millis, Outcome, Step, VolumeAct, World};
+use crate::control::Origin;
+use crate::error::{Error, ErrorKind};
+use crate::name::{ContextName, Kind, VolumeName};
+use crate::volume::{Health, HealthState, ListedVolume};
+
+/// Failures in a row after which a volume that cannot be unmounted counts as quarantined.
+const QUARANTINE_AFTER: u32 = 3;
+
+impl World {
+    /// Takes in `event` at `now`. Events about what is no longer there change nothing.
+    pub fn apply(&mut self, event: Event, now: Millis) {
+        match event {
+            Event::Kinds(kinds) => self.kinds = kinds,
+            Event::Declared { contexts, volumes } => {
+                self.declare_contexts(contexts);
+                self.declare_volumes(volumes);
+            }
+            Event::ContextMade(name, entry) => {
+                // One that was on its way out and is asked for again stays.
+                let context = self.contexts.entry(name).or_insert(*entry);
+                context.wanted = true;
+            }
+            Event::VolumeWanted(name, entry) => {
+                self.volumes.entry(name).or_insert(*entry);
+            }
+            Event::VolumeUnwanted { name, forced } => self.unwant(&name, forced),
+            Event::Held(name, id) => {
+                if let Some(volume) = self.volumes.get_mut(&name) {
+                    *volume.holds.entry(id).or_insert(0) += 1;
+                    volume.retry.now();
+                }
+            }
+            Event::Released(name, id) => self.release(&name, &id),
+            Event::StepEnded(Step::Context(name, act), result) => self.context_step_ended(&name, act, result, now),
+            Event::StepEnded(Step::Volume(name, act), result) => self.volume_step_ended(&name, act, result, now),
+            Event::LinkLost(name, error) => self.fall_back(&name, ContextStage::Container, Some(error), now),
+            Event::ContainerLost(name) => self.fall_back(&name, ContextStage::Absent, None, now),
+            Event::Health(name, report) => self.take_health(&name, report),
+            Event::ViewObserved(mounts) => self.observe_view(&mounts),
+            Event::UsedBy(mut uses) => {
+                for (name, volume) in &mut self.volumes {
+                    volume.used_by = uses.remove(name).unwrap_or_default();
+                }
+            }
+            Event::HoldsReconciled { unused, collapse } => self.reconcile_holds(&unused, collapse),
+            Event::Abandoned(name, count) => {
+                if let Some(context) = self.contexts.get_mut(&name) {
+                    context.abandoned = count;
+                }
+            }
+        }
+        self.let_automatic_contexts_go();
+    }
+
+    fn declare_contexts(&mut self, mut declared: BTreeMap<ContextName, (Kind, serde_json::Value)>) {
+        for (name, context) in &mut self.contexts {
+            match declared.remove(name) {
+                Some((kind, config)) => {
+                    if context.config != config {
+                        context.listed = None;
+                        context.retry.succeeded();
+                    }
+                    context.declared = true;
+                    context.wanted = true;
+                    context.kind = kind;
+                    context.config = config;
+                }
+                // Volumes that Docker made in it keep it: nothing acknowledged is lost.
+                None if context.declared => context.declared = false,
+                None => {}
+            }
+        }
+        for (name, (kind, config)) in declared {
+            self.contexts.insert(name, ContextEntry::new(kind, config, true));
+        }
+    }
+
+    fn declare_volumes(&mut self, mut declared: BTreeMap<VolumeName, VolumeEntry>) {
+        for (name, volume) in &mut self.volumes {
+            if volume.origin != Origin::Declared {
+                continue;
+            }
+            match declared.remove(name) {
+                Some(new) if same_place(volume, &new) => {
+                    volume.wanted = true;
+                    volume.required = new.required;
+                }
+                // Changed in place: the old one goes first, the new one comes with the next look.
+                Some(_) => volume.wanted = false,
+                None if self.contexts.get(&volume.context).is_some_and(|c| c.declared && is_listed(c, name, &volume.context)) => {}
+                None => volume.wanted = false,
+            }
+        }
+        for (name, volume) in declared {
+            self.volumes.entry(name).or_insert(volume);
+        }
+    }
+
+    fn unwant(&mut self, name: &VolumeName, forced: bool) {
+        if let Some(volume) = self.volumes.get_mut(name) {
+            volume.wanted = false;
+            volume.forced |= forced;
+            volume.holds.clear();
+            volume.retry.succeeded();
+        }
+    }
+
+    fn release(&mut self, name: &VolumeName, id: &str) {
+        let Some(volume) = self.volumes.get_mut(name) else { return };
+        if let Some(count) = volume.holds.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                volume.holds.remove(id);
+            }
+        }
+        if volume.holds.is_empty() {
+            volume.retry.now();
+        }
+    }
+
+    fn context_step_ended(&mut self, name: &ContextName, act: ContextAct, result: Result<Outcome, Error>, now: Millis) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        context.running = None;
+        match result {
+            Err(error) => {
+                // An opened context is not lost because a list or a close failed.
+                if act == ContextAct::Link && context.retry.failures >= 3 {
+                    context.stage = ContextStage::Absent;
+                }
+                context.retry.failed(error, now);
+            }
+            Ok(outcome) => {
+                if act != ContextAct::Start && act != ContextAct::Link {
+                    context.retry.succeeded();
+                }
+                self.context_moved_on(name, act, outcome);
+            }
+        }
+    }
+
+    fn context_moved_on(&mut self, name: &ContextName, act: ContextAct, outcome: Outcome) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        match outcome {
+            Outcome::Started(id) => {
+                context.container = Some(id);
+                context.stage = ContextStage::Container;
+            }
+            // Opened again in any case: it is idempotent, and core then knows with which options.
+            Outcome::Linked { .. } => context.stage = ContextStage::Linked,
+            Outcome::Opened(config) => {
+                context.stage = ContextStage::Open;
+                context.opened_with = Some(config);
+                context.listed = None;
+                self.try_volumes_now(name);
+            }
+            Outcome::Listed(listed) => self.take_list(name, listed),
+            Outcome::Attached(_) | Outcome::Done => match act {
+                ContextAct::Close => {
+                    context.stage = ContextStage::Linked;
+                    context.opened_with = None;
+                }
+                ContextAct::Stop if !context.wanted => {
+                    self.contexts.remove(name);
+                }
+                ContextAct::Stop => context.stage = ContextStage::Absent,
+                _ => {}
+            },
+        }
+    }
+
+    /// Declared volumes of the context's own list appear below `/mnt/<context>/`.
+    fn take_list(&mut self, name: &ContextName, listed: Vec<ListedVolume>) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        let declared = context.declared;
+        context.listed = Some(listed.clone());
+        let wanted: BTreeMap<VolumeName, ListedVolume> = listed
+            .into_iter()
+            .filter(|l| l.declared && declared)
+            .filter_map(|l| Some((listed_name(name, &l.name)?, l)))
+            .collect();
+        for (volume_name, volume) in &mut self.volumes {
+            let ours = volume.context == *name && volume.origin == Origin::Declared;
+            if ours && is_own_name(name, volume_name) && !wanted.contains_key(volume_name) {
+                volume.wanted = false;
+            }
+        }
+        for (volume_name, l) in wanted {
+            let read_only = l.options.get("read_only").and_then(serde_json::Value::as_bool).unwrap_or(false);
+            let entry = VolumeEntry::declared(name.clone(), l.options, format!("{name}/{}", l.name), read_only);
+            self.volumes.entry(volume_name).or_insert(entry);
+        }
+    }
+
+    fn volume_step_ended(&mut self, name: &VolumeName, act: VolumeAct, result: Result<Outcome, Error>, now: Millis) {
+        let Some(volume) = self.volumes.get_mut(name) else { return };
+        volume.running = None;
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                volume.retry.failed(error, now);
+                volume.unsure |= matches!(act, VolumeAct::Attach | VolumeAct::Heal);
+                volume.quarantined = act == VolumeAct::Detach && volume.retry.failures >= QUARANTINE_AFTER;
+                return;
+            }
+        };
+        volume.retry.succeeded();
+        match (act, outcome) {
+            (VolumeAct::Create, _) => volume.made = true,
+            (VolumeAct::Attach | VolumeAct::Heal, Outcome::Attached(attachment)) => {
+                volume.attached = Some(attachment);
+                volume.unsure = false;
+                volume.health = None;
+            }
+            (VolumeAct::Detach, _) => {
+                volume.attached = None;
+                volume.unsure = false;
+                volume.quarantined = false;
+                volume.health = None;
+            }
+            (VolumeAct::Remove, _) => {
+                self.volumes.remove(name);
+            }
+            (VolumeAct::Attach | VolumeAct::Heal, _) => {}
+        }
+    }
+
+    fn fall_back(&mut self, name: &ContextName, stage: ContextStage, error: Option<Error>, now: Millis) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        if context.stage > stage {
+            context.stage = stage;
+            context.opened_with = None;
+            match error {
+                Some(error) if context.retry.failures > 0 => context.retry.failed(error, now),
+                Some(error) => context.retry.error = Some(error),
+                None => context.retry.now(),
+            }
+        }
+        if stage == ContextStage::Absent {
+            context.container = None;
+        }
+    }
+
+    fn take_health(&mut self, name: &ContextName, report: Result<Health, Error>) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => Health::because(HealthState::Unreachable, error.to_string()),
+        };
+        let back = report.state == HealthState::Healthy && context.health.state != HealthState::Healthy;
+        context.health = report;
+        let mut volumes: BTreeMap<_, _> =
+            context.health.volumes.iter().map(|v| (v.id, (v.state, v.reason.clone()))).collect();
+        for volume in self.volumes.values_mut().filter(|v| v.context == *name) {
+            volume.health = volumes.remove(&volume.id);
+        }
+        if back {
+            self.try_volumes_now(name);
+        }
+    }
+
+    fn try_volumes_now(&mut self, context: &ContextName) {
+        for volume in self.volumes.values_mut().filter(|v| v.context == *context) {
+            volume.retry.now();
+        }
+    }
+
+    /// The mount table is right and what core believed is wrong.
+    fn observe_view(&mut self, mounts: &BTreeMap<String, Attachment>) {
+        for volume in self.volumes.values_mut() {
+            let busy = matches!(volume.running, Some(VolumeAct::Attach | VolumeAct::Detach | VolumeAct::Heal));
+            if busy {
+                continue;
+            }
+            let target = volume.target();
+            volume.attached = mounts.get(&target).map(|seen| match &volume.attached {
+                Some(known) if known.mount_id == seen.mount_id => known.clone(),
+                _ => seen.clone(),
+            });
+            volume.unsure = false;
+            if volume.attached.is_some() {
+                volume.made = true;
+            }
+        }
+    }
+
+    fn reconcile_holds(&mut self, unused: &BTreeSet<VolumeName>, collapse: bool) {
+        for (name, volume) in &mut self.volumes {
+            if unused.contains(name) {
+                volume.holds.clear();
+            } else if collapse {
+                volume.holds.values_mut().for_each(|count| *count = 1);
+            }
+        }
+    }
+
+    fn let_automatic_contexts_go(&mut self) {
+        for (name, context) in &mut self.contexts {
+            if !context.declared && context.wanted {
+                context.wanted = self.volumes.values().any(|v| v.context == *name);
+            }
+        }
+    }
+}
+
+impl VolumeEntry {
+    /// A declared volume, of which nothing has been observed.
+    pub fn declared(context: ContextName, options: serde_json::Value, path: String, read_only: bool) -> Self {
+        Self {
+            id: crate::volume::VolumeId::random(),
+            context,
+            options,
+            origin: Origin::Declared,
+            read_only,
+            required: false,
+            place: Place::Mnt(path),
+            created_at: String::new(),
+            wanted: true,
+            forced: false,
+            made: false,
+            holds: BTreeMap::new(),
+            attached: None,
+            unsure: false,
+            quarantined: false,
+            running: None,
+            retry: super::Retry::default(),
+            health: None,
+            used_by: BTreeSet::new(),
+        }
+    }
+}
+
+fn same_place(old: &VolumeEntry, new: &VolumeEntry) -> bool {
+    old.context == new.context
+        && old.options == new.options
+        && old.place == new.place
+        && old.read_only == new.read_only
+}
+
+/// The name under which a volume that a context lists itself is known: `<context>.<name>`.
+pub(super) fn listed_name(context: &ContextName, name: &str) -> Option<VolumeName> {
+    VolumeName::new(format!("{context}.{name}")).ok()
+}
+
+fn is_own_name(context: &ContextName, name: &VolumeName) -> bool {
+    name.as_str().strip_prefix(context.as_str()).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn is_listed(context: &ContextEntry, name: &VolumeName, context_name: &ContextName) -> bool {
+    // Until the plugin has listed, what was listed before stays.
+    is_own_name(context_name, name)
+        && context.listed.as_ref().is_none_or(|l| {
+            l.iter().any(|l| listed_name(context_name, &l.name).as_ref() == Some(name))
+        })
+}
+
+/// The error of a volume whose kind no image serves.
+pub(super) fn no_image(kind: &Kind, known: &BTreeMap<Kind, super::world::KindEntry>) -> Error {
+    let names: Vec<&str> = known.keys().map(Kind::as_str).collect();
+    Error::new(ErrorKind::NotFound, format!("no image on system Docker serves kind \"{kind}\"")).remedy(
+        if names.is_empty() {
+            format!("load one with the label {}={kind}", crate::manifest::KIND_LABEL)
+        } else {
+            format!("load one, or use one of: {}", names.join(", "))
+        },
+    )
+}

@@ -1,0 +1,103 @@
+//! Which steps to take now.
+
+use super::world::{ContextEntry, ContextStage, VolumeEntry};
+use super::{ContextAct, Millis, Step, VolumeAct, World};
+use crate::name::ContextName;
+
+/// So many workers given up on, and no new ones are sent to that context: its storage swallows them.
+const MOST_ABANDONED: u32 = 8;
+
+impl World {
+    /// The steps to take at `now`. Nothing is changed: see [`World::begin`].
+    pub fn plan(&self, now: Millis) -> Vec<Step> {
+        let contexts = self.contexts.iter().filter_map(|(name, context)| {
+            let act = self.next_for_context(name, context)?;
+            let due = context.running.is_none() && context.retry.is_due(now);
+            due.then(|| Step::Context(name.clone(), act))
+        });
+        let volumes = self.volumes.iter().filter_map(|(name, volume)| {
+            let act = self.next_for_volume(volume)?;
+            let due = volume.running.is_none() && volume.retry.is_due(now);
+            due.then(|| Step::Volume(name.clone(), act))
+        });
+        contexts.chain(volumes).collect()
+    }
+
+    /// When [`plan`](Self::plan) will have something that it has not at `now`, without any event.
+    pub fn next_wakeup(&self, now: Millis) -> Option<Millis> {
+        let contexts = self.contexts.iter().filter(|(name, c)| {
+            c.running.is_none() && self.next_for_context(name, c).is_some()
+        });
+        let volumes = self
+            .volumes
+            .values()
+            .filter(|v| v.running.is_none() && self.next_for_volume(v).is_some());
+        let times = contexts.map(|(_, c)| c.retry.not_before).chain(volumes.map(|v| v.retry.not_before));
+        times.filter(|&t| t > now).min()
+    }
+
+    /// Marks a step of [`plan`](Self::plan) as under way.
+    pub fn begin(&mut self, step: &Step) {
+        match step {
+            Step::Context(name, act) => {
+                if let Some(context) = self.contexts.get_mut(name) {
+                    context.running = Some(*act);
+                }
+            }
+            Step::Volume(name, act) => {
+                if let Some(volume) = self.volumes.get_mut(name) {
+                    volume.running = Some(*act);
+                }
+            }
+        }
+    }
+
+    fn next_for_context(&self, name: &ContextName, context: &ContextEntry) -> Option<ContextAct> {
+        if !context.wanted {
+            return self.next_for_leaving(name, context);
+        }
+        match context.stage {
+            // Without an image there is nothing to start; a new image arrives as an event.
+            ContextStage::Absent => self.kinds.contains_key(&context.kind).then_some(ContextAct::Start),
+            ContextStage::Container => Some(ContextAct::Link),
+            ContextStage::Linked => Some(ContextAct::Open),
+            ContextStage::Open if context.opened_with.as_ref() != Some(&context.config) => Some(ContextAct::Open),
+            ContextStage::Open if context.listed.is_none() => Some(ContextAct::List),
+            ContextStage::Open => None,
+        }
+    }
+
+    fn next_for_leaving(&self, name: &ContextName, context: &ContextEntry) -> Option<ContextAct> {
+        if self.volumes.values().any(|v| v.context == *name) {
+            return None;
+        }
+        match context.stage {
+            ContextStage::Open => Some(ContextAct::Close),
+            _ => Some(ContextAct::Stop),
+        }
+    }
+
+    fn next_for_volume(&self, volume: &VolumeEntry) -> Option<VolumeAct> {
+        let context = self.contexts.get(&volume.context);
+        let ready = context.is_some_and(|c| {
+            c.stage == ContextStage::Open && c.abandoned < MOST_ABANDONED && (c.is_ready() || !volume.wanted)
+        });
+        if !volume.should_be_attached() && (volume.attached.is_some() || volume.unsure) {
+            return Some(VolumeAct::Detach);
+        }
+        if !volume.wanted {
+            return (ready || volume.forced || context.is_none_or(|c| !c.wanted && c.stage == ContextStage::Absent))
+                .then_some(VolumeAct::Remove);
+        }
+        if !ready {
+            return None;
+        }
+        if !volume.made {
+            return Some(VolumeAct::Create);
+        }
+        if volume.should_be_attached() && volume.attached.is_none() {
+            return Some(VolumeAct::Attach);
+        }
+        volume.is_stale().then_some(VolumeAct::Heal)
+    }
+}

@@ -1,0 +1,121 @@
+//! What core does next, and what comes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::world::{Attachment, ContextEntry, KindEntry, VolumeEntry};
+use crate::error::Error;
+use crate::name::{ContextName, Kind, VolumeName};
+use crate::volume::{Health, ListedVolume};
+
+/// One thing to do. At most one is under way for each context and each volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// On a context.
+    Context(ContextName, ContextAct),
+    /// On a volume.
+    Volume(VolumeName, VolumeAct),
+}
+
+/// What can be done to a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContextAct {
+    /// Make and start its container, or find it running.
+    Start,
+    /// Reach the plugin host and exchange hellos.
+    Link,
+    /// Have the plugin open it with its options.
+    Open,
+    /// Ask the plugin what volumes it knows of.
+    List,
+    /// Have the plugin close it.
+    Close,
+    /// Stop and remove its container.
+    Stop,
+}
+
+/// What can be done to a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VolumeAct {
+    /// Have the plugin make it.
+    Create,
+    /// Have the plugin mount it and attach the mount in the view.
+    Attach,
+    /// Put a fresh mount in the place of a dead one, in the view and in running containers.
+    Heal,
+    /// Unmount it in the view, then in its container.
+    Detach,
+    /// Have the plugin remove it.
+    Remove,
+}
+
+/// What a step has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The container runs; its identity.
+    Started(String),
+    /// The plugin host said hello; whether it has the context open already.
+    Linked {
+        /// Whether the context is open from before core came.
+        open: bool,
+    },
+    /// The context is open with these options.
+    Opened(Value),
+    /// What the plugin knows of.
+    Listed(Vec<ListedVolume>),
+    /// The volume is attached in the view.
+    Attached(Attachment),
+    /// Done; there is nothing more to say.
+    Done,
+}
+
+/// Something that has happened or is asked for.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The kinds that can be served, read anew.
+    Kinds(BTreeMap<Kind, KindEntry>),
+    /// The declared contexts and volumes, read anew: what is not in them is no longer declared.
+    Declared {
+        /// The contexts, with their kind and options.
+        contexts: BTreeMap<ContextName, (Kind, Value)>,
+        /// The volumes.
+        volumes: BTreeMap<VolumeName, VolumeEntry>,
+    },
+    /// A context for volumes that name none.
+    ContextMade(ContextName, Box<ContextEntry>),
+    /// A volume is to be made.
+    VolumeWanted(VolumeName, Box<VolumeEntry>),
+    /// A volume is to go.
+    VolumeUnwanted {
+        /// Which.
+        name: VolumeName,
+        /// Whether to skip what its storage does not allow.
+        forced: bool,
+    },
+    /// Docker holds a volume by a mount identity, once more.
+    Held(VolumeName, String),
+    /// Docker lets go of a mount identity, once.
+    Released(VolumeName, String),
+    /// A step has ended.
+    StepEnded(Step, Result<Outcome, Error>),
+    /// The connection to a plugin host broke.
+    LinkLost(ContextName, Error),
+    /// A container of ours ended or went.
+    ContainerLost(ContextName),
+    /// A plugin's report.
+    Health(ContextName, Result<Health, Error>),
+    /// The mounts below our target roots, as just read: target to attachment.
+    ViewObserved(BTreeMap<String, Attachment>),
+    /// Which containers of user Docker use which volumes, by name; complete.
+    UsedBy(BTreeMap<VolumeName, BTreeSet<String>>),
+    /// Docker's counts, held against what its containers use.
+    HoldsReconciled {
+        /// Volumes that no container uses: let go of them.
+        unused: BTreeSet<VolumeName>,
+        /// Whether every count is to be one (after a restart of Docker, which forgets its own).
+        collapse: bool,
+    },
+    /// The number of workers given up on for a context.
+    Abandoned(ContextName, u32),
+}

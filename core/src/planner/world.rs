@@ -1,0 +1,192 @@
+//! Everything core knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ContextAct, Retry, VolumeAct};
+use crate::control::Origin;
+use crate::manifest::Manifest;
+use crate::name::{ContextName, Kind, VolumeName};
+use crate::volume::{Health, HealthState, ListedVolume, VolumeId};
+
+/// Everything core knows: what should be, what is, and what is under way.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// The kinds that images on system Docker serve, with the image.
+    pub kinds: BTreeMap<Kind, KindEntry>,
+    /// The contexts.
+    pub contexts: BTreeMap<ContextName, ContextEntry>,
+    /// The volumes.
+    pub volumes: BTreeMap<VolumeName, VolumeEntry>,
+}
+
+/// A kind that can be served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KindEntry {
+    /// The image's identity on system Docker.
+    pub image: String,
+    /// What its plugin says of itself.
+    pub manifest: Manifest,
+}
+
+/// How far up a context is, as last observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ContextStage {
+    /// Nothing is known to run.
+    #[default]
+    Absent,
+    /// Its container runs.
+    Container,
+    /// The plugin host has said hello.
+    Linked,
+    /// The plugin has opened the context.
+    Open,
+}
+
+/// A storage context.
+#[derive(Debug, Clone)]
+pub struct ContextEntry {
+    /// The kind of storage.
+    pub kind: Kind,
+    /// Its options.
+    pub config: Value,
+    /// Whether the cloud-config declares it; else it was made for a volume and goes with its last one.
+    pub declared: bool,
+    /// Whether it should be.
+    pub wanted: bool,
+    /// How far up it is.
+    pub stage: ContextStage,
+    /// Its container's identity, once known.
+    pub container: Option<String>,
+    /// The options it was last opened with.
+    pub opened_with: Option<Value>,
+    /// What the plugin listed after the last open.
+    pub listed: Option<Vec<ListedVolume>>,
+    /// What is under way.
+    pub running: Option<ContextAct>,
+    /// What went wrong and when to try again.
+    pub retry: Retry,
+    /// Its health as last heard.
+    pub health: Health,
+    /// Workers given up on that have not ended.
+    pub abandoned: u32,
+}
+
+impl ContextEntry {
+    /// A context that should be and of which nothing has been observed.
+    pub fn new(kind: Kind, config: Value, declared: bool) -> Self {
+        Self {
+            kind,
+            config,
+            declared,
+            wanted: true,
+            stage: ContextStage::Absent,
+            container: None,
+            opened_with: None,
+            listed: None,
+            running: None,
+            retry: Retry::default(),
+            health: Health::healthy(),
+            abandoned: 0,
+        }
+    }
+
+    /// Whether its volumes can be worked on.
+    pub fn is_ready(&self) -> bool {
+        self.wanted && self.stage == ContextStage::Open && self.opened_with.as_ref() == Some(&self.config)
+    }
+}
+
+/// Where declared and attached volumes are mounted in the view.
+pub const MNT: &str = "/mnt";
+
+/// Where Docker's volumes are mounted in the view, each below its identity.
+pub const DOCKER_VOLUMES: &str = "/run/lazarette/volumes";
+
+/// Where a volume is mounted in the view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Below `/mnt`, while it exists; the path relative to it (`nas/media`).
+    Mnt(String),
+    /// Below the directory for Docker's volumes, while a container uses it.
+    Docker,
+}
+
+/// A mount in the view, as observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The absolute path in the view.
+    pub target: String,
+    /// The source as the mount table or the plugin names it.
+    pub source: String,
+    /// The kernel's identity of the mount.
+    pub mount_id: u64,
+    /// The device number (major, minor) that all copies of the mount share.
+    pub device: (u32, u32),
+}
+
+/// A volume.
+#[derive(Debug, Clone)]
+pub struct VolumeEntry {
+    /// Core's identity of it.
+    pub id: VolumeId,
+    /// Its context.
+    pub context: ContextName,
+    /// Its options.
+    pub options: Value,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether it is for reading only.
+    pub read_only: bool,
+    /// Whether user Docker waits for it at boot.
+    pub required: bool,
+    /// Where it is mounted.
+    pub place: Place,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// Whether it should be.
+    pub wanted: bool,
+    /// Whether removing it skips what its storage does not allow.
+    pub forced: bool,
+    /// Whether the plugin has acknowledged that it exists.
+    pub made: bool,
+    /// Docker's mount identities that hold it, with their counts.
+    pub holds: BTreeMap<String, u32>,
+    /// The mount in the view.
+    pub attached: Option<Attachment>,
+    /// Whether an attach failed in a way that may have left a mount behind.
+    pub unsure: bool,
+    /// Whether the unmount of `attached` failed and goes on failing.
+    pub quarantined: bool,
+    /// What is under way.
+    pub running: Option<VolumeAct>,
+    /// What went wrong and when to try again.
+    pub retry: Retry,
+    /// Its health as last heard, if it differs from its context's.
+    pub health: Option<(HealthState, Option<String>)>,
+    /// The containers of user Docker that use it, by name.
+    pub used_by: BTreeSet<String>,
+}
+
+impl VolumeEntry {
+    /// Whether it should be mounted in the view.
+    pub fn should_be_attached(&self) -> bool {
+        self.wanted && (matches!(self.place, Place::Mnt(_)) || !self.holds.is_empty())
+    }
+
+    /// The absolute path in the view where it is, or would be, mounted.
+    pub fn target(&self) -> String {
+        match &self.place {
+            Place::Mnt(path) => format!("{MNT}/{path}"),
+            Place::Docker => format!("{DOCKER_VOLUMES}/{}", self.id),
+        }
+    }
+
+    /// Whether its mount is dead for good and must be replaced.
+    pub fn is_stale(&self) -> bool {
+        self.attached.is_some() && matches!(self.health, Some((HealthState::Stale, _)))
+    }
+}
