@@ -1,1 +1,10 @@
 //! What Lazarette asks of the Linux kernel: mounts, namespaces, mount tables, loop devices, commands.
+#![deny(unsafe_code)]
+
+pub mod command;
+pub mod fd_passing;
+pub mod mountinfo;
+pub mod namespace;
+pub mod process;
+#[allow(unsafe_code)]
+mod syscall;
