@@ -94,6 +94,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method's name.
+    pub const NAMES: &'static [&'static str] = &[
+        "open", "create", "remove", "list", "mount", "unmount", "health", "close",
+    ];
+
     /// The method's name on the wire and in the C ABI.
     pub fn name(&self) -> &'static str {
         match self {

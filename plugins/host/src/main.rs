@@ -1,3 +1,7 @@
 //! The process in a storage container that serves one plugin to core.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    laz_plugin_host::run(std::env::args_os().skip(1))
+}

@@ -1,0 +1,199 @@
+//! A loaded plugin.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lazarette_abi::{Buffer, Descriptor, Header, MAGIC, MAJOR, SMALLEST_DESCRIPTOR, SYMBOL};
+use lazarette_core::context::Sink;
+use lazarette_core::{Error, Manifest, Result};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use rustix::fs::{Mode, OFlags};
+use serde_json::Value;
+
+use crate::error::{LoadError, Refusal};
+use crate::instance::{Instance, host_table, reply};
+use crate::preflight;
+
+/// A plugin whose library stays loaded for the life of the process.
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    descriptor: &'static Descriptor,
+    kind: &'static str,
+    version: &'static str,
+}
+
+impl Plugin {
+    /// Checks and loads the library at `path`.
+    ///
+    /// # Errors
+    /// The reason for the refusal. None of the plugin's functions has run then, but for what the
+    /// dynamic loader runs by itself.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        load(path).map_err(|refusal| LoadError {
+            path: path.to_owned(),
+            refusal,
+        })
+    }
+
+    /// The kind of storage that it serves.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// What it reports, and `Plugin` if that is no manifest or one of another kind.
+    pub fn describe(&self) -> Result<Manifest> {
+        let mut out = Buffer::empty();
+        // SAFETY: a checked descriptor; `out` is valid for writing.
+        let status = unsafe { (self.descriptor.describe)(&raw mut out) };
+        let value = reply(self.descriptor, status, out).map_err(|failure| failure.error)?;
+        let manifest: Manifest = serde_json::from_value(value).map_err(|e| {
+            Error::new(
+                lazarette_core::ErrorKind::Plugin,
+                format!("the {} plugin's manifest is not one", self.kind),
+            )
+            .cause(e)
+        })?;
+        if manifest.kind.as_str() != self.kind {
+            return Err(Error::new(
+                lazarette_core::ErrorKind::Plugin,
+                format!(
+                    "the {} plugin's manifest is of kind {}",
+                    self.kind, manifest.kind
+                ),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// Opens a context with the options `config`; the plugin logs and reports to `sink` and mounts
+    /// below `mounts`.
+    ///
+    /// # Errors
+    /// What the plugin reports.
+    pub fn open(&self, sink: Arc<dyn Sink>, mounts: &Path, config: &Value) -> Result<Instance> {
+        Instance::create(self.descriptor, host_table(sink, mounts), config)
+    }
+}
+
+fn load(path: &Path) -> Result<Plugin, Refusal> {
+    let file = open(path)?;
+    check_owner(&file)?;
+    let checked = preflight::check(&file)?;
+    if checked.held < size_of::<Header>() as u64 {
+        return Err(Refusal::Size {
+            size: 0,
+            held: checked.held,
+        });
+    }
+    // Through the descriptor: what was checked is what is loaded.
+    let through = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    // SAFETY: loading runs the library's constructors: that is what a plugin host is for; the file
+    // is root's own (or that of the user who loads it) and nobody else may write to it.
+    let library = unsafe { Library::open(Some(&through), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|e| Refusal::Linker(linker_message(&e, &through, path)))?;
+    // SAFETY: only the address is taken; its type is checked below before it is believed.
+    let symbol = unsafe { library.get::<*const Header>(SYMBOL.as_bytes()) }
+        .map_err(|_| Refusal::NoSymbol)?
+        .into_raw()
+        .cast::<Header>()
+        .cast_const();
+    std::mem::forget(library);
+    if symbol.is_null() || !symbol.cast::<Descriptor>().is_aligned() {
+        return Err(Refusal::Magic);
+    }
+    // SAFETY: the symbol table says that at least a header lies there; the library stays loaded.
+    let header = unsafe { symbol.read() };
+    check_header(header, checked.held)?;
+    // SAFETY: magic, version and size say that a descriptor lies there; aligned; never unloaded.
+    let descriptor: &'static Descriptor = unsafe { &*symbol.cast::<Descriptor>() };
+    Ok(Plugin {
+        descriptor,
+        kind: text(descriptor.kind, "kind")?,
+        version: text(descriptor.version, "version")?,
+    })
+}
+
+fn open(path: &Path) -> Result<File, Refusal> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|e| Refusal::Unreadable(e.into()))?;
+    let metadata = file.metadata().map_err(Refusal::Unreadable)?;
+    if metadata.is_file() {
+        Ok(file)
+    } else {
+        Err(Refusal::Unreadable(io::Error::other("not a regular file")))
+    }
+}
+
+/// Root's own, or, for a developer who looks at what he has built, the loading user's.
+fn check_owner(file: &File) -> Result<(), Refusal> {
+    let metadata = file.metadata().map_err(Refusal::Unreadable)?;
+    if metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Refusal::Owner {
+            uid: metadata.uid(),
+        });
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Refusal::Writable {
+            mode: metadata.mode() & 0o777,
+        });
+    }
+    Ok(())
+}
+
+fn check_header(header: Header, held: u64) -> Result<(), Refusal> {
+    if header.magic != MAGIC {
+        return Err(Refusal::Magic);
+    }
+    if header.major != MAJOR {
+        return Err(Refusal::Version {
+            major: header.major,
+            minor: header.minor,
+        });
+    }
+    if (header.size as usize) < SMALLEST_DESCRIPTOR || u64::from(header.size) > held {
+        return Err(Refusal::Size {
+            size: header.size,
+            held,
+        });
+    }
+    Ok(())
+}
+
+fn text(bytes: lazarette_abi::Bytes, what: &str) -> Result<&'static str, Refusal> {
+    const LONGEST: usize = 256;
+    if bytes.data.is_null() || bytes.len == 0 || bytes.len > LONGEST {
+        return Err(Refusal::Descriptor(format!(
+            "its {what} is not 1 to {LONGEST} bytes long"
+        )));
+    }
+    // SAFETY: the descriptor's own text; the library stays loaded.
+    let bytes = unsafe { bytes.as_slice() };
+    std::str::from_utf8(bytes).map_err(|_| Refusal::Descriptor(format!("its {what} is not UTF-8")))
+}
+
+fn linker_message(error: &libloading::Error, through: &Path, path: &Path) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        let line = source.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        next = source.source();
+    }
+    text.replace(&through.display().to_string(), &path.display().to_string())
+}
