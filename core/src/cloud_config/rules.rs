@@ -1,0 +1,270 @@
+//! Rules that a JSON schema does not tell well: addresses, host names, mount paths.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::node::{Data, Finding, Node, Path};
+use crate::name::{VolumeName, quoted};
+
+/// Where every volume of the configuration is mounted.
+const ROOT: &str = "/mnt";
+/// The longest path the kernel takes, and the longest part of one.
+const LONGEST_PATH: usize = 4095;
+const LONGEST_PART: usize = 255;
+
+/// Checks what does not concern storage.
+pub(super) fn machine(document: &Node, findings: &mut Vec<Finding>) {
+    each_text(document, &Path::of(&["hostname"]), findings, host_name);
+    each_text(document, &Path::of(&["modules"]), findings, module_name);
+    let network = Path::of(&["network"]);
+    each_text(document, &network.key("search"), findings, host_name);
+    each_key(document, &network.key("hosts"), findings, host_name);
+    each_key(
+        document,
+        &network.key("interfaces"),
+        findings,
+        interface_name,
+    );
+    let interfaces = network.key("interfaces");
+    for (name, node) in entries(document, &interfaces) {
+        let path = interfaces.key(name);
+        each_text(document, &path.key("addresses"), findings, address);
+        if let Some(Data::Scalar(mtu)) = node
+            .entries()
+            .and_then(|fields| fields.get("mtu"))
+            .map(|node| &node.data)
+            && mtu
+                .as_u64()
+                .is_some_and(|mtu| !(68..=65_535).contains(&mtu))
+        {
+            let path = path.key("mtu");
+            let message = format!("must lie between 68 and 65535 bytes, found {mtu}");
+            findings.push(Finding::new(document.origin_at(&path), path, message));
+        }
+    }
+    let args = Path::of(&["lazarette", "docker", "args"]);
+    each_text(document, &args, findings, argument);
+    commands(document, findings);
+}
+
+fn commands(document: &Node, findings: &mut Vec<Finding>) {
+    let runcmd = Path::of(&["runcmd"]);
+    let Some(Data::List(list)) = document.at(&runcmd).map(|node| &node.data) else {
+        return;
+    };
+    for (index, command) in list.iter().enumerate() {
+        let path = runcmd.index(index);
+        if matches!(&command.data, Data::List(words) if words.is_empty()) {
+            let message = "a command must not be empty; write [program, argument, …]";
+            findings.push(Finding::new(command.origin, path.clone(), message));
+        }
+        each_text(document, &path, findings, |text| {
+            if text.contains('\0') {
+                return Err("must not contain NUL".into());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs `rule` on the text at `path`, or on each text in the list there.
+fn each_text(
+    document: &Node,
+    path: &Path,
+    findings: &mut Vec<Finding>,
+    rule: impl Fn(&str) -> Result<(), String>,
+) {
+    let Some(node) = document.at(path) else {
+        return;
+    };
+    if let Some(Err(message)) = node.text().map(&rule) {
+        findings.push(Finding::new(node.origin, path.clone(), message));
+    }
+    if let Data::List(items) = &node.data {
+        for (index, item) in items.iter().enumerate() {
+            if let Some(Err(message)) = item.text().map(&rule) {
+                findings.push(Finding::new(item.origin, path.index(index), message));
+            }
+        }
+    }
+}
+
+/// Runs `rule` on each key of the map at `path`.
+fn each_key(
+    document: &Node,
+    path: &Path,
+    findings: &mut Vec<Finding>,
+    rule: impl Fn(&str) -> Result<(), String>,
+) {
+    for (key, node) in entries(document, path) {
+        if let Err(message) = rule(key) {
+            findings.push(Finding::new(node.origin, path.key(key), message));
+        }
+    }
+}
+
+/// The entries of the map at `path`.
+pub(super) fn entries<'a>(
+    document: &'a Node,
+    path: &Path,
+) -> impl Iterator<Item = (&'a String, &'a Node)> {
+    document
+        .at(path)
+        .and_then(Node::entries)
+        .into_iter()
+        .flatten()
+}
+
+fn host_name(text: &str) -> Result<(), String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not a host name: use labels of letters, digits and '-', joined by '.'",
+        quoted(text)
+    ))
+}
+
+fn module_name(text: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !text.is_empty() && text.len() <= 64 && !text.starts_with('-') && text.chars().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not a module's name: use letters, digits, '_' and '-'",
+        quoted(text)
+    ))
+}
+
+fn interface_name(text: &str) -> Result<(), String> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':';
+    if (1..=15).contains(&text.len()) && text != "." && text != ".." && !text.contains(bad) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not an interface's name: use 1 to 15 characters, without '/', ':' and spaces",
+        quoted(text)
+    ))
+}
+
+fn address(text: &str) -> Result<(), String> {
+    let parsed = text.split_once('/').and_then(|(address, prefix)| {
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        prefix.parse::<u8>().ok().filter(|bits| *bits <= longest)
+    });
+    parsed.map(drop).ok_or_else(|| {
+        format!(
+            "{} is not an address with a prefix length; write one such as 192.0.2.7/24",
+            quoted(text)
+        )
+    })
+}
+
+fn argument(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("an argument must not be empty".into());
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(format!("must not contain {c:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Checks where volumes are to be mounted: below `/mnt`, no two in each other's way.
+pub(super) fn mounts(document: &Node, findings: &mut Vec<Finding>) {
+    let volumes = Path::of(&["lazarette", "storage", "volumes"]);
+    let contexts = Path::of(&["lazarette", "storage", "contexts"]);
+    let mut places: BTreeMap<String, Path> = BTreeMap::new();
+    for (name, node) in entries(document, &volumes) {
+        let field = |field: &str| node.entries()?.get(field)?.text();
+        let path = volumes.key(name);
+        let (place, path) = match (field("mount"), field("context")) {
+            (Some(mount), _) => (mount.to_owned(), path.key("mount")),
+            // A bad name has been told already.
+            (None, Some(context)) if VolumeName::new(name).is_ok() => {
+                (format!("{ROOT}/{context}/{name}"), path)
+            }
+            (None, _) => continue,
+        };
+        let context = place.strip_prefix("/mnt/").filter(|rest| {
+            let mut all = entries(document, &contexts);
+            all.any(|(context, _)| context == rest)
+        });
+        let wrong = match (mount_path(&place), context) {
+            (Err(message), _) => Some(message),
+            (Ok(()), Some(context)) => Some(format!(
+                "{place} is where the volumes of context `{context}` are mounted; choose another path below {ROOT}"
+            )),
+            (Ok(()), None) => in_the_way(&place, &places),
+        };
+        match wrong {
+            Some(message) => {
+                findings.push(Finding::new(document.origin_at(&path), path, message));
+            }
+            None => {
+                places.insert(place, path);
+            }
+        }
+    }
+}
+
+fn in_the_way(place: &str, places: &BTreeMap<String, Path>) -> Option<String> {
+    places.iter().find_map(|(other, path)| {
+        let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        let volume = path.keys().get(3).copied().unwrap_or_default().to_owned();
+        if place == other {
+            Some(format!(
+                "{place} is where volume `{volume}` is mounted already"
+            ))
+        } else if below(place, other) {
+            Some(format!(
+                "{place} lies inside volume `{volume}`, which is mounted at {other}"
+            ))
+        } else if below(other, place) {
+            Some(format!(
+                "{place} would cover volume `{volume}`, which is mounted at {other}"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+fn mount_path(text: &str) -> Result<(), String> {
+    let bad = |why: &str| {
+        Err(format!(
+            "{}: {why}; write one such as /mnt/data",
+            quoted(text)
+        ))
+    };
+    let Some(below) = text.strip_prefix("/mnt/").filter(|below| !below.is_empty()) else {
+        return bad("a mount path must lie below /mnt");
+    };
+    if text.len() > LONGEST_PATH {
+        return bad("the path is longer than 4095 bytes");
+    }
+    if text.contains(|c: char| c.is_control() || c == ',' || c == ':' || c == '\\') {
+        return bad("a mount path must not contain ',', ':', '\\' or control characters");
+    }
+    for part in below.split('/') {
+        match part {
+            "" => return bad("a mount path must not have empty parts or end with '/'"),
+            "." | ".." => return bad("a mount path must not contain '.' or '..' as a part"),
+            part if part.len() > LONGEST_PART => {
+                return bad("a part of the path is longer than 255 bytes");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
