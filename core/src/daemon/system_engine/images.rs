@@ -1,0 +1,178 @@
+//! Which kinds there are: what the images' labels say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::ImageSummary;
+use bollard::query_parameters::ListImagesOptionsBuilder;
+
+use super::SystemEngine;
+use crate::error::Result;
+use crate::manifest::{KIND_LABEL, MANIFEST_LABEL, Manifest};
+use crate::name::{Kind, quoted};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// An image that serves a kind of storage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginImage {
+    /// The kind.
+    pub kind: Kind,
+    /// The image's identity (`sha256:…`): unlike a tag, always the same image.
+    pub image_id: String,
+    /// What the plugin says of itself.
+    pub manifest: Manifest,
+}
+
+/// The images that serve kinds, and what is wrong with others.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PluginImages {
+    /// One per kind, ordered by kind.
+    pub images: Vec<PluginImage>,
+    /// A sentence for each image passed over.
+    pub problems: Vec<String>,
+}
+
+impl SystemEngine {
+    /// The plugin images the engine has. A bad one is reported and passed over; of several of
+    /// one kind the newest serves.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn plugins(&self) -> Result<PluginImages> {
+        let filters = HashMap::from([("label", vec![KIND_LABEL])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        let images = self
+            .client
+            .call("list its images", DEADLINE, |docker| async move {
+                docker.list_images(Some(options)).await
+            })
+            .await?;
+        Ok(choose(images))
+    }
+}
+
+fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
+    images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    let mut chosen = BTreeMap::<Kind, PluginImage>::new();
+    let mut problems = Vec::new();
+    for image in &images {
+        match read(image) {
+            Ok(plugin) => match chosen.get(&plugin.kind) {
+                None => {
+                    chosen.insert(plugin.kind.clone(), plugin);
+                }
+                Some(newer) => problems.push(format!(
+                    "image {} is not used: {} serves {} and is newer; remove one of them",
+                    shown(image),
+                    short(&newer.image_id),
+                    plugin.kind,
+                )),
+            },
+            Err(why) => problems.push(format!("image {} is not used: {why}", shown(image))),
+        }
+    }
+    PluginImages {
+        images: chosen.into_values().collect(),
+        problems,
+    }
+}
+
+fn read(image: &ImageSummary) -> Result<PluginImage, String> {
+    let label = |name: &str| image.labels.get(name).map(String::as_str);
+    let kind = label(KIND_LABEL).unwrap_or_default();
+    let kind = Kind::new(kind).map_err(|error| format!("label {KIND_LABEL}: {error}"))?;
+    let manifest = label(MANIFEST_LABEL)
+        .ok_or_else(|| format!("it has no label {MANIFEST_LABEL}; rebuild it"))?;
+    let manifest: Manifest = serde_json::from_str(manifest).map_err(|error| {
+        format!("label {MANIFEST_LABEL}: {error}; rebuild it with this version's plugin host")
+    })?;
+    if manifest.kind != kind {
+        return Err(format!(
+            "label {KIND_LABEL} says {}, but its manifest says {}",
+            quoted(kind.as_str()),
+            quoted(manifest.kind.as_str())
+        ));
+    }
+    Ok(PluginImage {
+        kind,
+        image_id: image.id.clone(),
+        manifest,
+    })
+}
+
+/// The image's tag, or its identity if it has none.
+fn shown(image: &ImageSummary) -> &str {
+    match image.repo_tags.first() {
+        Some(tag) if tag != "<none>:<none>" => tag,
+        _ => short(&image.id),
+    }
+}
+
+fn short(id: &str) -> &str {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    digits.get(..12).unwrap_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn image(tag: &str, created: i64, labels: &[(&str, &str)]) -> ImageSummary {
+        ImageSummary {
+            id: format!("sha256:{created:064}"),
+            repo_tags: vec![tag.into()],
+            created,
+            labels: labels
+                .iter()
+                .map(|&(name, value)| (name.into(), value.into()))
+                .collect(),
+            ..ImageSummary::default()
+        }
+    }
+
+    fn manifest(kind: &str) -> String {
+        json!({"kind": kind, "version": "1", "context_schema": {}, "volume_schema": {},
+               "capabilities": ["create"], "privileges": {}})
+        .to_string()
+    }
+
+    #[test]
+    fn the_newest_of_a_kind_serves_and_the_other_is_reported() {
+        let text = manifest("nfs");
+        let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
+        let found = choose(vec![image("old:1", 1, &labels), image("new:1", 2, &labels)]);
+        assert_eq!(found.images.len(), 1);
+        assert!(found.images[0].image_id.ends_with('2'));
+        assert_eq!(found.problems.len(), 1);
+        assert!(found.problems[0].contains("old:1"), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn a_bad_image_is_reported_and_the_others_serve() {
+        let (nfs, zfs) = (manifest("nfs"), manifest("zfs"));
+        let found = choose(vec![
+            image("good:1", 1, &[(KIND_LABEL, "nfs"), (MANIFEST_LABEL, &nfs)]),
+            image(
+                "cut:1",
+                2,
+                &[(KIND_LABEL, "lvm"), (MANIFEST_LABEL, &nfs[..20])],
+            ),
+            image("bare:1", 3, &[(KIND_LABEL, "lvm")]),
+            image("name:1", 4, &[(KIND_LABEL, "../x"), (MANIFEST_LABEL, &nfs)]),
+            image("other:1", 5, &[(KIND_LABEL, "nfs"), (MANIFEST_LABEL, &zfs)]),
+            image("<none>:<none>", 6, &[(KIND_LABEL, "")]),
+        ]);
+        assert_eq!(found.images.len(), 1);
+        assert_eq!(found.images[0].kind.as_str(), "nfs");
+        assert_eq!(found.problems.len(), 5, "{:?}", found.problems);
+        for name in ["cut:1", "bare:1", "name:1", "other:1", "000000000000"] {
+            assert!(
+                found.problems.iter().any(|problem| problem.contains(name)),
+                "{name} in {:?}",
+                found.problems
+            );
+        }
+    }
+}
