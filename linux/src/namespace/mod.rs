@@ -4,6 +4,8 @@
 //! sharing its root and working directory (`unshare(CLONE_FS)`), and it can never share them again.
 //! So everything here happens in a fresh thread, which ends afterwards. There is no forked child.
 
+mod resident;
+
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+pub(crate) use resident::Resident;
 
 use crate::mountinfo::{MountTable, Watch};
 use crate::process::Process;
@@ -59,6 +63,11 @@ pub struct NamespaceError {
 }
 
 impl NamespaceError {
+    /// True when the work did not end within its time limit.
+    pub fn is_timeout(&self) -> bool {
+        self.source.kind() == io::ErrorKind::TimedOut
+    }
+
     fn new(subject: impl Into<String>, action: &'static str, source: io::Error) -> Self {
         let hint = match source.raw_os_error() {
             Some(libc::EPERM) => "; run as root (CAP_SYS_ADMIN)",
@@ -270,10 +279,7 @@ impl MountNamespace {
         work: impl FnOnce(&Inside) -> T + Send + 'static,
     ) -> Result<T, NamespaceError> {
         let proc = self.open_proc()?;
-        let copy = Self {
-            file: self.duplicate_fd()?.into(),
-            name: self.name.clone(),
-        };
+        let copy = self.try_clone()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let running = Arc::new(());
         let ticket = Arc::downgrade(&running);
@@ -292,14 +298,29 @@ impl MountNamespace {
             Ok(result) => result,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 stuck().push(ticket);
-                let late = io::Error::new(io::ErrorKind::TimedOut, "it hangs in the kernel");
-                Err(NamespaceError::new(&self.name, "work in it", late))
+                Err(self.late())
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let died = io::Error::other("the thread panicked");
                 Err(NamespaceError::new(&self.name, "work in it", died))
             }
         }
+    }
+
+    fn late(&self) -> NamespaceError {
+        let late = io::Error::new(io::ErrorKind::TimedOut, "it hangs in the kernel");
+        NamespaceError::new(&self.name, "work in it", late)
+    }
+
+    /// Another handle of the same namespace.
+    ///
+    /// # Errors
+    /// When out of descriptors.
+    pub fn try_clone(&self) -> Result<Self, NamespaceError> {
+        Ok(Self {
+            file: self.duplicate_fd()?.into(),
+            name: self.name.clone(),
+        })
     }
 
     /// The mount table of this namespace.
@@ -356,6 +377,11 @@ impl Inside {
     /// When it cannot be read.
     pub fn mount_table(&self) -> io::Result<MountTable> {
         MountTable::read(&self.open_table()?)
+    }
+
+    /// `/proc` as it was outside, for a working directory from which descriptors can be named.
+    pub(crate) fn proc(&self) -> BorrowedFd<'_> {
+        self.proc.as_fd()
     }
 
     fn open_table(&self) -> io::Result<File> {
