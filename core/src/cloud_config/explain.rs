@@ -357,7 +357,8 @@ fn pattern_of<T: JsonSchema>() -> Value {
     schema.get("pattern").cloned().unwrap_or_default()
 }
 
-fn type_noun(name: &str) -> &str {
+/// What a JSON type is called in messages.
+pub(super) fn type_noun(name: &str) -> &str {
     match name {
         "string" => "text",
         "integer" => "a whole number",
@@ -393,6 +394,7 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
+/// A value as it is written in messages.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => printable(text),

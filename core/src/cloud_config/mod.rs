@@ -44,7 +44,9 @@ use crate::name::Kind;
 
 pub use command_line::from_kernel_command_line;
 pub use model::*;
-pub use options::{option_names, typed_options};
+pub use options::{
+    OptionInfo, check_options, describe_options, option_names, typed_options, unknown_option,
+};
 pub use schema::schema;
 
 use node::{Finding, Node, Origin, Path};

@@ -142,12 +142,7 @@ fn collect_properties<'a>(
         }
     }
     for keyword in ["allOf", "anyOf", "oneOf"] {
-        for part in place
-            .get(keyword)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for part in parts(place, keyword) {
             collect_properties(root, part, depth - 1, found);
         }
     }
@@ -185,15 +180,42 @@ fn collect_types(root: &Value, place: &Value, depth: usize, types: &mut BTreeSet
         types.insert(type_of(value).to_owned());
     }
     for keyword in ["allOf", "anyOf", "oneOf"] {
-        for part in place
-            .get(keyword)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for part in parts(place, keyword) {
             collect_types(root, part, depth - 1, types);
         }
     }
+}
+
+/// The values that a value of schema `place` (a part of `root`) is chosen from, if it is; text
+/// only, and null left out.
+pub(super) fn values(root: &Value, place: &Value) -> BTreeSet<String> {
+    let mut values = BTreeSet::new();
+    collect_values(root, place, MOST_REFERENCES, &mut values);
+    values
+}
+
+fn collect_values(root: &Value, place: &Value, depth: usize, values: &mut BTreeSet<String>) {
+    if depth == 0 {
+        return;
+    }
+    let place = resolve(root, place);
+    let given = place.get("const").into_iter();
+    let listed = place.get("enum").and_then(Value::as_array);
+    let all = given.chain(listed.into_iter().flatten());
+    values.extend(all.filter_map(Value::as_str).map(str::to_owned));
+    for keyword in ["allOf", "anyOf", "oneOf"] {
+        for part in parts(place, keyword) {
+            collect_values(root, part, depth - 1, values);
+        }
+    }
+}
+
+fn parts<'a>(place: &'a Value, keyword: &str) -> impl Iterator<Item = &'a Value> {
+    place
+        .get(keyword)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 /// The JSON type of a value, as a schema names it.
