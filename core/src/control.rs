@@ -79,6 +79,9 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// The machine goes down: unmounts everything, closes every context and stops its container,
+    /// and takes on nothing new. Volumes stay known. Done: null.
+    Drain,
     /// The kinds core can serve. Done: a list of [`crate::Manifest`].
     Kinds,
 }

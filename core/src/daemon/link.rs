@@ -67,10 +67,19 @@ impl Link {
     ) -> Result<Self> {
         timeout(limit, Self::handshake(path, context, events))
             .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, format!("the plugin host of \"{context}\" does not say hello")))?
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Timeout,
+                    format!("the plugin host of \"{context}\" does not say hello"),
+                )
+            })?
     }
 
-    async fn handshake(path: &Path, context: &str, events: impl Fn(LinkEvent) + Send + 'static) -> Result<Self> {
+    async fn handshake(
+        path: &Path,
+        context: &str,
+        events: impl Fn(LinkEvent) + Send + 'static,
+    ) -> Result<Self> {
         let what = format!("cannot reach the plugin host of \"{context}\"");
         let fail = |e: io::Error| Error::new(ErrorKind::Plugin, what.clone()).cause(e);
         let stream = UnixStream::connect(path).await.map_err(fail)?;
@@ -78,21 +87,43 @@ impl Link {
             return Err(Error::new(ErrorKind::Plugin, what).cause("its peer is not root"));
         }
         let (mut reader, mut writer) = stream.into_split();
-        let hello = ToPlugin::Hello { protocol: PROTOCOL, context: context.into() };
-        writer.write_all(&frame::encode(&hello).map_err(fail)?).await.map_err(fail)?;
+        let hello = ToPlugin::Hello {
+            protocol: PROTOCOL,
+            context: context.into(),
+        };
+        writer
+            .write_all(&frame::encode(&hello).map_err(fail)?)
+            .await
+            .map_err(fail)?;
         let (first, _) = read_frame(&mut reader).await.map_err(fail)?;
-        let FromPlugin::Hello { protocol, manifest, instance, open } = first else {
-            return Err(Error::new(ErrorKind::Plugin, what).cause("its first message is not a hello"));
+        let FromPlugin::Hello {
+            protocol,
+            manifest,
+            instance,
+            open,
+        } = first
+        else {
+            return Err(
+                Error::new(ErrorKind::Plugin, what).cause("its first message is not a hello")
+            );
         };
         if protocol.major != PROTOCOL.major {
             return Err(Error::new(ErrorKind::Plugin, what)
-                .cause(format!("it speaks protocol {}, core speaks {}", protocol.major, PROTOCOL.major))
+                .cause(format!(
+                    "it speaks protocol {}, core speaks {}",
+                    protocol.major, PROTOCOL.major
+                ))
                 .remedy("use an image that was built for this version of core"));
         }
         let (sender, queue) = mpsc::channel(WRITE_QUEUE);
         let pending = Pending::default();
         tokio::spawn(write_frames(writer, queue));
-        tokio::spawn(read_frames(reader, Arc::clone(&pending), context.to_owned(), events));
+        tokio::spawn(read_frames(
+            reader,
+            Arc::clone(&pending),
+            context.to_owned(),
+            events,
+        ));
         Ok(Self {
             writer: sender,
             pending,
@@ -109,12 +140,20 @@ impl Link {
     ///
     /// # Errors
     /// The plugin's own; `Timeout`; `Plugin` if the connection breaks or the reply has a wrong shape.
-    pub async fn call<T: DeserializeOwned>(&self, method: Method, limit: Duration) -> Result<(T, Option<OwnedFd>)> {
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        limit: Duration,
+    ) -> Result<(T, Option<OwnedFd>)> {
         let name = method.name();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let deadline_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let call = frame::encode(&ToPlugin::Call { id, deadline_ms, method })
-            .map_err(|e| Error::invalid(format!("{name}: the request is too large")).cause(e))?;
+        let call = frame::encode(&ToPlugin::Call {
+            id,
+            deadline_ms,
+            method,
+        })
+        .map_err(|e| Error::invalid(format!("{name}: the request is too large")).cause(e))?;
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(id, sender);
         let _forget = Forget { link: self, id };
@@ -125,13 +164,26 @@ impl Link {
             Err(_) => return Err(self.too_late(name, id, limit)),
         };
         let value = serde_json::from_value(value).map_err(|e| {
-            Error::new(ErrorKind::Plugin, format!("\"{}\": the plugin's reply to {name} has a wrong shape", self.context)).cause(e)
+            Error::new(
+                ErrorKind::Plugin,
+                format!(
+                    "\"{}\": the plugin's reply to {name} has a wrong shape",
+                    self.context
+                ),
+            )
+            .cause(e)
         })?;
         Ok((value, fd))
     }
 
     fn broken(&self, method: &str) -> Error {
-        Error::new(ErrorKind::Plugin, format!("\"{}\": the plugin host went away during {method}", self.context))
+        Error::new(
+            ErrorKind::Plugin,
+            format!(
+                "\"{}\": the plugin host went away during {method}",
+                self.context
+            ),
+        )
     }
 
     fn too_late(&self, method: &str, id: u64, limit: Duration) -> Error {
@@ -141,12 +193,18 @@ impl Link {
         }
         Error::new(
             ErrorKind::Timeout,
-            format!("\"{}\": {method} did not end within {} s", self.context, limit.as_secs()),
+            format!(
+                "\"{}\": {method} did not end within {} s",
+                self.context,
+                limit.as_secs()
+            ),
         )
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Reply>>> {
-        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.pending
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -171,16 +229,27 @@ async fn write_frames(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<
     }
 }
 
-async fn read_frames(mut reader: OwnedReadHalf, pending: Pending, context: String, events: impl Fn(LinkEvent)) {
+async fn read_frames(
+    mut reader: OwnedReadHalf,
+    pending: Pending,
+    context: String,
+    events: impl Fn(LinkEvent),
+) {
     let error = loop {
         match read_frame(&mut reader).await {
             Ok((message, fd)) => take_message(message, fd, &pending, &events),
             Err(e) => break e,
         }
     };
-    let error = Error::new(ErrorKind::Plugin, format!("the connection to the plugin host of \"{context}\" broke")).cause(error);
+    let error = Error::new(
+        ErrorKind::Plugin,
+        format!("the connection to the plugin host of \"{context}\" broke"),
+    )
+    .cause(error);
     let waiting: Vec<_> = {
-        let mut pending = pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut pending = pending
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         pending.drain().collect()
     };
     for (_, sender) in waiting {
@@ -189,10 +258,18 @@ async fn read_frames(mut reader: OwnedReadHalf, pending: Pending, context: Strin
     events(LinkEvent::Closed(error));
 }
 
-fn take_message(message: FromPlugin, fd: Option<OwnedFd>, pending: &Pending, events: &impl Fn(LinkEvent)) {
+fn take_message(
+    message: FromPlugin,
+    fd: Option<OwnedFd>,
+    pending: &Pending,
+    events: &impl Fn(LinkEvent),
+) {
     match message {
         FromPlugin::Reply { id, outcome, .. } => {
-            let sender = pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+            let sender = pending
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .remove(&id);
             // Nobody waits for the reply to a call that was given up.
             if let Some(sender) = sender {
                 let reply = match outcome {
@@ -207,7 +284,10 @@ fn take_message(message: FromPlugin, fd: Option<OwnedFd>, pending: &Pending, eve
             events(LinkEvent::Line(Level::Info, format!("{message}{share}")));
         }
         FromPlugin::Log { level, message } => events(LinkEvent::Line(level, message)),
-        FromPlugin::Hello { .. } => events(LinkEvent::Line(Level::Warn, "a second hello: ignored".into())),
+        FromPlugin::Hello { .. } => events(LinkEvent::Line(
+            Level::Warn,
+            "a second hello: ignored".into(),
+        )),
     }
 }
 
@@ -230,7 +310,11 @@ async fn read_frame(reader: &mut OwnedReadHalf) -> io::Result<(FromPlugin, Optio
 }
 
 async fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    stream.async_io(Interest::READABLE, || fd_passing::try_receive(stream, buffer)).await
+    stream
+        .async_io(Interest::READABLE, || {
+            fd_passing::try_receive(stream, buffer)
+        })
+        .await
 }
 
 #[cfg(test)]
@@ -274,7 +358,13 @@ mod tests {
     }
 
     async fn connect(directory: &tempfile::TempDir) -> Result<Link> {
-        Link::connect(&directory.path().join("s"), "c", Duration::from_secs(5), |_| ()).await
+        Link::connect(
+            &directory.path().join("s"),
+            "c",
+            Duration::from_secs(5),
+            |_| (),
+        )
+        .await
     }
 
     #[tokio::test]
@@ -287,7 +377,11 @@ mod tests {
             let mut parked = parked.lock().unwrap();
             if parked.len() == 2 {
                 for (id, name) in parked.drain(..).rev() {
-                    let reply = FromPlugin::Reply { id, outcome: Outcome::Ok(json!(name)), fd: false };
+                    let reply = FromPlugin::Reply {
+                        id,
+                        outcome: Outcome::Ok(json!(name)),
+                        fd: false,
+                    };
                     frame::write(stream, &reply).unwrap();
                 }
             }
@@ -295,28 +389,47 @@ mod tests {
         });
         let link = connect(&directory).await.unwrap();
         let limit = Duration::from_secs(5);
-        let (a, b) = tokio::join!(link.call::<String>(Method::List, limit), link.call::<String>(Method::Health, limit));
-        assert_eq!((a.unwrap().0.as_str(), b.unwrap().0.as_str()), ("list", "health"));
+        let (a, b) = tokio::join!(
+            link.call::<String>(Method::List, limit),
+            link.call::<String>(Method::Health, limit)
+        );
+        assert_eq!(
+            (a.unwrap().0.as_str(), b.unwrap().0.as_str()),
+            ("list", "health")
+        );
     }
 
     #[tokio::test]
     async fn a_host_that_dies_ends_its_calls_and_one_that_sleeps_is_given_up() {
         let directory = host(1, |_, message| matches!(message, ToPlugin::Hello { .. }));
         let link = connect(&directory).await.unwrap();
-        let died = link.call::<Value>(Method::List, Duration::from_secs(5)).await.unwrap_err();
+        let died = link
+            .call::<Value>(Method::List, Duration::from_secs(5))
+            .await
+            .unwrap_err();
         assert_eq!(died.kind, ErrorKind::Plugin, "{died}");
 
         let directory = host(1, |_, _| true);
         let link = connect(&directory).await.unwrap();
-        let late = link.call::<Value>(Method::List, Duration::from_millis(30)).await.unwrap_err();
+        let late = link
+            .call::<Value>(Method::List, Duration::from_millis(30))
+            .await
+            .unwrap_err();
         assert_eq!(late.kind, ErrorKind::Timeout, "{late}");
         assert!(link.lock().is_empty(), "a call given up is forgotten");
     }
 
     #[tokio::test]
     async fn another_protocol_and_a_malformed_frame_are_refused() {
-        let error = connect(&host(2, |_, _| true)).await.err().unwrap().to_string();
-        assert!(error.contains("protocol 2") && error.contains("built for this version"), "{error}");
+        let error = connect(&host(2, |_, _| true))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("protocol 2") && error.contains("built for this version"),
+            "{error}"
+        );
 
         let directory = host(1, |stream, message| {
             if matches!(message, ToPlugin::Call { .. }) {
@@ -325,7 +438,10 @@ mod tests {
             true
         });
         let link = connect(&directory).await.unwrap();
-        let error = link.call::<Value>(Method::List, Duration::from_secs(5)).await.unwrap_err();
+        let error = link
+            .call::<Value>(Method::List, Duration::from_secs(5))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Plugin, "{error}");
     }
 }

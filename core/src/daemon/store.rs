@@ -78,9 +78,15 @@ impl Store {
         let path = directory.join("core.redb");
         let fail = |e: &dyn std::error::Error| failure(&path, "open", e);
         std::fs::create_dir_all(directory).map_err(|e| fail(&e))?;
-        let database =
-            redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path).map_err(|e| fail(&e))?;
-        let store = Self { database, path, written: Image::default() };
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(&path)
+            .map_err(|e| fail(&e))?;
+        let store = Self {
+            database,
+            path,
+            written: Image::default(),
+        };
         store.check_layout()?;
         Ok(store)
     }
@@ -104,7 +110,9 @@ impl Store {
                     ))
                     .remedy("start the newer core again, or move the file away to begin anew"));
                 }
-                _ => about.insert("layout", &LAYOUT.to_le_bytes()[..]).map_err(|e| fail(&e))?,
+                _ => about
+                    .insert("layout", &LAYOUT.to_le_bytes()[..])
+                    .map_err(|e| fail(&e))?,
             };
         }
         write.commit().map_err(|e| fail(&e))
@@ -123,16 +131,25 @@ impl Store {
         for row in contexts.iter().map_err(|e| fail(&e))? {
             let (name, bytes) = row.map_err(|e| fail(&e))?;
             let name = ContextName::new(name.value())?;
-            let record: ContextRecord = serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
-            self.written.contexts.insert(name.clone(), bytes.value().to_vec());
-            world.contexts.insert(name, ContextEntry::new(record.kind, record.config, record.declared));
+            let record: ContextRecord =
+                serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
+            self.written
+                .contexts
+                .insert(name.clone(), bytes.value().to_vec());
+            world.contexts.insert(
+                name,
+                ContextEntry::new(record.kind, record.config, record.declared),
+            );
         }
         let volumes = read.open_table(VOLUMES).map_err(|e| fail(&e))?;
         for row in volumes.iter().map_err(|e| fail(&e))? {
             let (name, bytes) = row.map_err(|e| fail(&e))?;
             let name = VolumeName::new(name.value())?;
-            let record: VolumeRecord = serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
-            self.written.volumes.insert(name.clone(), bytes.value().to_vec());
+            let record: VolumeRecord =
+                serde_json::from_slice(bytes.value()).map_err(|e| fail(&e))?;
+            self.written
+                .volumes
+                .insert(name.clone(), bytes.value().to_vec());
             let mut volume = record.into_entry();
             if !same_boot {
                 volume.holds.clear();
@@ -151,7 +168,9 @@ impl Store {
         let write = self.database.begin_write().map_err(|e| fail(&e))?;
         let same = {
             let mut about = write.open_table(ABOUT).map_err(|e| fail(&e))?;
-            let before = about.insert("boot_id", boot_id.as_bytes()).map_err(|e| fail(&e))?;
+            let before = about
+                .insert("boot_id", boot_id.as_bytes())
+                .map_err(|e| fail(&e))?;
             before.is_some_and(|b| b.value() == boot_id.as_bytes())
         };
         write.commit().map_err(|e| fail(&e))?;
@@ -175,7 +194,9 @@ impl Store {
     fn write(&self, new: &Image) -> Result<()> {
         let fail = |e: &dyn std::error::Error| failure(&self.path, "write", e);
         let mut write = self.database.begin_write().map_err(|e| fail(&e))?;
-        write.set_durability(Durability::Immediate).map_err(|e| fail(&e))?;
+        write
+            .set_durability(Durability::Immediate)
+            .map_err(|e| fail(&e))?;
         {
             let mut table = write.open_table(VOLUMES).map_err(|e| fail(&e))?;
             exchange(&mut table, &self.written.volumes, &new.volumes).map_err(|e| fail(&e))?;
@@ -191,7 +212,10 @@ fn exchange<K: AsRef<str> + Ord>(
     old: &BTreeMap<K, Vec<u8>>,
     new: &BTreeMap<K, Vec<u8>>,
 ) -> std::result::Result<(), redb::StorageError> {
-    for (name, bytes) in new.iter().filter(|(name, bytes)| old.get(*name) != Some(bytes)) {
+    for (name, bytes) in new
+        .iter()
+        .filter(|(name, bytes)| old.get(*name) != Some(bytes))
+    {
         table.insert(name.as_ref(), bytes.as_slice())?;
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
@@ -204,10 +228,16 @@ impl Image {
     fn of(world: &World) -> Result<Self> {
         let mut image = Self::default();
         for (name, volume) in &world.volumes {
-            image.volumes.insert(name.clone(), json(&VolumeRecord::from_entry(volume))?);
+            image
+                .volumes
+                .insert(name.clone(), json(&VolumeRecord::from_entry(volume))?);
         }
         for (name, c) in &world.contexts {
-            let record = ContextRecord { kind: c.kind.clone(), config: c.config.clone(), declared: c.declared };
+            let record = ContextRecord {
+                kind: c.kind.clone(),
+                config: c.config.clone(),
+                declared: c.declared,
+            };
             image.contexts.insert(name.clone(), json(&record)?);
         }
         Ok(image)
@@ -237,7 +267,8 @@ impl VolumeRecord {
     }
 
     fn into_entry(self) -> VolumeEntry {
-        let mut entry = VolumeEntry::declared(self.context, self.options, String::new(), self.read_only);
+        let mut entry =
+            VolumeEntry::declared(self.context, self.options, String::new(), self.read_only);
         entry.id = self.id;
         entry.origin = self.origin;
         entry.required = self.required;
@@ -253,8 +284,16 @@ impl VolumeRecord {
 
 fn failure(path: &Path, verb: &str, error: &dyn std::error::Error) -> Error {
     let full = error.to_string().contains("No space left");
-    let kind = if full { ErrorKind::NoSpace } else { ErrorKind::Internal };
-    Error::new(kind, format!("cannot {verb} core's state in {}", path.display())).caused_by(error)
+    let kind = if full {
+        ErrorKind::NoSpace
+    } else {
+        ErrorKind::Internal
+    };
+    Error::new(
+        kind,
+        format!("cannot {verb} core's state in {}", path.display()),
+    )
+    .caused_by(error)
 }
 
 #[cfg(test)]
@@ -267,7 +306,8 @@ mod tests {
         let context = ContextName::new("nas").unwrap();
         let entry = ContextEntry::new(Kind::new("fake").unwrap(), json!({"server": "a"}), false);
         world.contexts.insert(context.clone(), entry);
-        let mut volume = VolumeEntry::declared(context, json!({"export": "/x"}), "nas/x".into(), true);
+        let mut volume =
+            VolumeEntry::declared(context, json!({"export": "/x"}), "nas/x".into(), true);
         volume.origin = Origin::Created;
         volume.place = Place::Docker;
         volume.made = true;
@@ -278,7 +318,10 @@ mod tests {
 
     fn reload(directory: &Path, boot_id: &str) -> World {
         let mut world = World::default();
-        Store::open(directory).unwrap().load(&mut world, boot_id).unwrap();
+        Store::open(directory)
+            .unwrap()
+            .load(&mut world, boot_id)
+            .unwrap();
         world
     }
 
@@ -293,8 +336,14 @@ mod tests {
         drop(store);
         let after = reload(directory.path(), "boot");
         let name = VolumeName::new("x").unwrap();
-        assert_eq!(VolumeRecord::from_entry(&after.volumes[&name]), VolumeRecord::from_entry(&before.volumes[&name]));
-        assert_eq!(after.contexts[&ContextName::new("nas").unwrap()].config, json!({"server": "a"}));
+        assert_eq!(
+            VolumeRecord::from_entry(&after.volumes[&name]),
+            VolumeRecord::from_entry(&before.volumes[&name])
+        );
+        assert_eq!(
+            after.contexts[&ContextName::new("nas").unwrap()].config,
+            json!({"server": "a"})
+        );
 
         let mut store = Store::open(directory.path()).unwrap();
         store.load(&mut World::default(), "boot").unwrap();
@@ -316,7 +365,11 @@ mod tests {
         store.save(&world).unwrap();
         drop(store);
         let after = reload(directory.path(), "second");
-        assert!(after.volumes[&VolumeName::new("x").unwrap()].holds.is_empty());
+        assert!(
+            after.volumes[&VolumeName::new("x").unwrap()]
+                .holds
+                .is_empty()
+        );
         assert!(!after.volumes[&VolumeName::new("half").unwrap()].wanted);
     }
 
@@ -325,10 +378,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let write = store.database.begin_write().unwrap();
-        write.open_table(ABOUT).unwrap().insert("layout", &9u32.to_le_bytes()[..]).unwrap();
+        write
+            .open_table(ABOUT)
+            .unwrap()
+            .insert("layout", &9u32.to_le_bytes()[..])
+            .unwrap();
         write.commit().unwrap();
         drop(store);
         let error = Store::open(directory.path()).err().unwrap().to_string();
-        assert!(error.contains("layout is 9") && error.contains("newer core"), "{error}");
+        assert!(
+            error.contains("layout is 9") && error.contains("newer core"),
+            "{error}"
+        );
     }
 }

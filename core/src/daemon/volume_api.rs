@@ -29,6 +29,7 @@ use crate::name::{Kind, VolumeName};
 
 pub use caller::Caller;
 pub use socket::VolumeSocket;
+pub(crate) use socket::listen_at;
 
 /// What the volume API asks of core.
 ///

@@ -37,9 +37,15 @@ impl World {
                 }
             }
             Event::Released(name, id) => self.release(&name, &id),
-            Event::StepEnded(Step::Context(name, act), result) => self.context_step_ended(&name, act, result, now),
-            Event::StepEnded(Step::Volume(name, act), result) => self.volume_step_ended(&name, act, result, now),
-            Event::LinkLost(name, error) => self.fall_back(&name, ContextStage::Container, Some(error), now),
+            Event::StepEnded(Step::Context(name, act), result) => {
+                self.context_step_ended(&name, act, result, now)
+            }
+            Event::StepEnded(Step::Volume(name, act), result) => {
+                self.volume_step_ended(&name, act, result, now)
+            }
+            Event::LinkLost(name, error) => {
+                self.fall_back(&name, ContextStage::Container, Some(error), now)
+            }
             Event::ContainerLost(name) => self.fall_back(&name, ContextStage::Absent, None, now),
             Event::Health(name, report) => self.take_health(&name, report),
             Event::ViewObserved(mounts) => self.observe_view(&mounts),
@@ -77,7 +83,8 @@ impl World {
             }
         }
         for (name, (kind, config)) in declared {
-            self.contexts.insert(name, ContextEntry::new(kind, config, true));
+            self.contexts
+                .insert(name, ContextEntry::new(kind, config, true));
         }
     }
 
@@ -93,7 +100,10 @@ impl World {
                 }
                 // Changed in place: the old one goes first, the new one comes with the next look.
                 Some(_) => volume.wanted = false,
-                None if self.contexts.get(&volume.context).is_some_and(|c| c.declared && is_listed(c, name, &volume.context)) => {}
+                None if self
+                    .contexts
+                    .get(&volume.context)
+                    .is_some_and(|c| c.declared && is_listed(c, name, &volume.context)) => {}
                 None => volume.wanted = false,
             }
         }
@@ -112,7 +122,9 @@ impl World {
     }
 
     fn release(&mut self, name: &VolumeName, id: &str) {
-        let Some(volume) = self.volumes.get_mut(name) else { return };
+        let Some(volume) = self.volumes.get_mut(name) else {
+            return;
+        };
         if let Some(count) = volume.holds.get_mut(id) {
             *count -= 1;
             if *count == 0 {
@@ -124,8 +136,16 @@ impl World {
         }
     }
 
-    fn context_step_ended(&mut self, name: &ContextName, act: ContextAct, result: Result<Outcome, Error>, now: Millis) {
-        let Some(context) = self.contexts.get_mut(name) else { return };
+    fn context_step_ended(
+        &mut self,
+        name: &ContextName,
+        act: ContextAct,
+        result: Result<Outcome, Error>,
+        now: Millis,
+    ) {
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
         context.running = None;
         match result {
             Err(error) => {
@@ -145,7 +165,9 @@ impl World {
     }
 
     fn context_moved_on(&mut self, name: &ContextName, act: ContextAct, outcome: Outcome) {
-        let Some(context) = self.contexts.get_mut(name) else { return };
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
         match outcome {
             Outcome::Started(id) => {
                 context.container = Some(id);
@@ -176,7 +198,9 @@ impl World {
 
     /// Declared volumes of the context's own list appear below `/mnt/<context>/`.
     fn take_list(&mut self, name: &ContextName, listed: Vec<ListedVolume>) {
-        let Some(context) = self.contexts.get_mut(name) else { return };
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
         let declared = context.declared;
         context.listed = Some(listed.clone());
         let wanted: BTreeMap<VolumeName, ListedVolume> = listed
@@ -191,21 +215,39 @@ impl World {
             }
         }
         for (volume_name, l) in wanted {
-            let read_only = l.options.get("read_only").and_then(serde_json::Value::as_bool).unwrap_or(false);
-            let entry = VolumeEntry::declared(name.clone(), l.options, format!("{name}/{}", l.name), read_only);
+            let read_only = l
+                .options
+                .get("read_only")
+                .and_then(serde_json::Value::as_bool)
+                .unwrap_or(false);
+            let entry = VolumeEntry::declared(
+                name.clone(),
+                l.options,
+                format!("{name}/{}", l.name),
+                read_only,
+            );
             self.volumes.entry(volume_name).or_insert(entry);
         }
     }
 
-    fn volume_step_ended(&mut self, name: &VolumeName, act: VolumeAct, result: Result<Outcome, Error>, now: Millis) {
-        let Some(volume) = self.volumes.get_mut(name) else { return };
+    fn volume_step_ended(
+        &mut self,
+        name: &VolumeName,
+        act: VolumeAct,
+        result: Result<Outcome, Error>,
+        now: Millis,
+    ) {
+        let Some(volume) = self.volumes.get_mut(name) else {
+            return;
+        };
         volume.running = None;
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(error) => {
                 volume.retry.failed(error, now);
                 volume.unsure |= matches!(act, VolumeAct::Attach | VolumeAct::Heal);
-                volume.quarantined = act == VolumeAct::Detach && volume.retry.failures >= QUARANTINE_AFTER;
+                volume.quarantined =
+                    act == VolumeAct::Detach && volume.retry.failures >= QUARANTINE_AFTER;
                 return;
             }
         };
@@ -230,8 +272,16 @@ impl World {
         }
     }
 
-    fn fall_back(&mut self, name: &ContextName, stage: ContextStage, error: Option<Error>, now: Millis) {
-        let Some(context) = self.contexts.get_mut(name) else { return };
+    fn fall_back(
+        &mut self,
+        name: &ContextName,
+        stage: ContextStage,
+        error: Option<Error>,
+        now: Millis,
+    ) {
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
         if context.stage > stage {
             context.stage = stage;
             context.opened_with = None;
@@ -247,15 +297,22 @@ impl World {
     }
 
     fn take_health(&mut self, name: &ContextName, report: Result<Health, Error>) {
-        let Some(context) = self.contexts.get_mut(name) else { return };
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
         let report = match report {
             Ok(report) => report,
             Err(error) => Health::because(HealthState::Unreachable, error.to_string()),
         };
-        let back = report.state == HealthState::Healthy && context.health.state != HealthState::Healthy;
+        let back =
+            report.state == HealthState::Healthy && context.health.state != HealthState::Healthy;
         context.health = report;
-        let mut volumes: BTreeMap<_, _> =
-            context.health.volumes.iter().map(|v| (v.id, (v.state, v.reason.clone()))).collect();
+        let mut volumes: BTreeMap<_, _> = context
+            .health
+            .volumes
+            .iter()
+            .map(|v| (v.id, (v.state, v.reason.clone())))
+            .collect();
         for volume in self.volumes.values_mut().filter(|v| v.context == *name) {
             volume.health = volumes.remove(&volume.id);
         }
@@ -273,7 +330,10 @@ impl World {
     /// The mount table is right and what core believed is wrong.
     fn observe_view(&mut self, mounts: &BTreeMap<String, Attachment>) {
         for volume in self.volumes.values_mut() {
-            let busy = matches!(volume.running, Some(VolumeAct::Attach | VolumeAct::Detach | VolumeAct::Heal));
+            let busy = matches!(
+                volume.running,
+                Some(VolumeAct::Attach | VolumeAct::Detach | VolumeAct::Heal)
+            );
             if busy {
                 continue;
             }
@@ -310,7 +370,12 @@ impl World {
 
 impl VolumeEntry {
     /// A declared volume, of which nothing has been observed.
-    pub fn declared(context: ContextName, options: serde_json::Value, path: String, read_only: bool) -> Self {
+    pub fn declared(
+        context: ContextName,
+        options: serde_json::Value,
+        path: String,
+        read_only: bool,
+    ) -> Self {
         Self {
             id: crate::volume::VolumeId::random(),
             context,
@@ -348,25 +413,33 @@ pub(super) fn listed_name(context: &ContextName, name: &str) -> Option<VolumeNam
 }
 
 fn is_own_name(context: &ContextName, name: &VolumeName) -> bool {
-    name.as_str().strip_prefix(context.as_str()).is_some_and(|rest| rest.starts_with('.'))
+    name.as_str()
+        .strip_prefix(context.as_str())
+        .is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn is_listed(context: &ContextEntry, name: &VolumeName, context_name: &ContextName) -> bool {
     // Until the plugin has listed, what was listed before stays.
     is_own_name(context_name, name)
         && context.listed.as_ref().is_none_or(|l| {
-            l.iter().any(|l| listed_name(context_name, &l.name).as_ref() == Some(name))
+            l.iter()
+                .any(|l| listed_name(context_name, &l.name).as_ref() == Some(name))
         })
 }
 
-/// The error of a volume whose kind no image serves.
-pub(super) fn no_image(kind: &Kind, known: &BTreeMap<Kind, super::world::KindEntry>) -> Error {
+/// The error of a context or volume whose kind no image serves.
+pub fn no_image(kind: &Kind, known: &BTreeMap<Kind, super::world::KindEntry>) -> Error {
     let names: Vec<&str> = known.keys().map(Kind::as_str).collect();
-    Error::new(ErrorKind::NotFound, format!("no image on system Docker serves kind \"{kind}\"")).remedy(
-        if names.is_empty() {
-            format!("load one with the label {}={kind}", crate::manifest::KIND_LABEL)
-        } else {
-            format!("load one, or use one of: {}", names.join(", "))
-        },
+    Error::new(
+        ErrorKind::NotFound,
+        format!("no image on system Docker serves kind \"{kind}\""),
     )
+    .remedy(if names.is_empty() {
+        format!(
+            "load one with the label {}={kind}",
+            crate::manifest::KIND_LABEL
+        )
+    } else {
+        format!("load one, or use one of: {}", names.join(", "))
+    })
 }

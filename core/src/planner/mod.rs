@@ -20,10 +20,12 @@ mod status;
 mod step;
 mod world;
 
+pub use apply::no_image;
 pub use retry::Retry;
 pub use step::{ContextAct, Event, Outcome, Step, VolumeAct};
 pub use world::{
-    Attachment, ContextEntry, ContextStage, DOCKER_VOLUMES, KindEntry, MNT, Place, VolumeEntry, World,
+    Attachment, ContextEntry, ContextStage, DOCKER_VOLUMES, KindEntry, MNT, Place, VolumeEntry,
+    World,
 };
 
 /// Milliseconds on a clock that only goes forward and starts with core.

@@ -25,14 +25,17 @@ impl World {
 
     /// When [`plan`](Self::plan) will have something that it has not at `now`, without any event.
     pub fn next_wakeup(&self, now: Millis) -> Option<Millis> {
-        let contexts = self.contexts.iter().filter(|(name, c)| {
-            c.running.is_none() && self.next_for_context(name, c).is_some()
-        });
+        let contexts = self
+            .contexts
+            .iter()
+            .filter(|(name, c)| c.running.is_none() && self.next_for_context(name, c).is_some());
         let volumes = self
             .volumes
             .values()
             .filter(|v| v.running.is_none() && self.next_for_volume(v).is_some());
-        let times = contexts.map(|(_, c)| c.retry.not_before).chain(volumes.map(|v| v.retry.not_before));
+        let times = contexts
+            .map(|(_, c)| c.retry.not_before)
+            .chain(volumes.map(|v| v.retry.not_before));
         times.filter(|&t| t > now).min()
     }
 
@@ -52,16 +55,47 @@ impl World {
         }
     }
 
+    /// Whether, the machine going down, nothing of ours is mounted or open any more.
+    pub fn is_drained(&self) -> bool {
+        self.contexts
+            .values()
+            .all(|c| c.stage == ContextStage::Absent && c.running.is_none())
+            && self
+                .volumes
+                .values()
+                .all(|v| v.attached.is_none() && v.running.is_none())
+    }
+
+    fn next_for_draining(&self, name: &ContextName, context: &ContextEntry) -> Option<ContextAct> {
+        let in_use =
+            |v: &VolumeEntry| v.context == *name && (v.attached.is_some() || v.running.is_some());
+        match context.stage {
+            _ if self.volumes.values().any(in_use) => None,
+            ContextStage::Absent => None,
+            // What cannot be closed is stopped all the same: there is one budget for everything.
+            ContextStage::Open if context.retry.failures == 0 => Some(ContextAct::Close),
+            _ => Some(ContextAct::Stop),
+        }
+    }
+
     fn next_for_context(&self, name: &ContextName, context: &ContextEntry) -> Option<ContextAct> {
+        if self.draining {
+            return self.next_for_draining(name, context);
+        }
         if !context.wanted {
             return self.next_for_leaving(name, context);
         }
         match context.stage {
             // Without an image there is nothing to start; a new image arrives as an event.
-            ContextStage::Absent => self.kinds.contains_key(&context.kind).then_some(ContextAct::Start),
+            ContextStage::Absent => self
+                .kinds
+                .contains_key(&context.kind)
+                .then_some(ContextAct::Start),
             ContextStage::Container => Some(ContextAct::Link),
             ContextStage::Linked => Some(ContextAct::Open),
-            ContextStage::Open if context.opened_with.as_ref() != Some(&context.config) => Some(ContextAct::Open),
+            ContextStage::Open if context.opened_with.as_ref() != Some(&context.config) => {
+                Some(ContextAct::Open)
+            }
             ContextStage::Open if context.listed.is_none() => Some(ContextAct::List),
             ContextStage::Open => None,
         }
@@ -78,16 +112,23 @@ impl World {
     }
 
     fn next_for_volume(&self, volume: &VolumeEntry) -> Option<VolumeAct> {
+        if self.draining {
+            return (volume.attached.is_some() || volume.unsure).then_some(VolumeAct::Detach);
+        }
         let context = self.contexts.get(&volume.context);
         let ready = context.is_some_and(|c| {
-            c.stage == ContextStage::Open && c.abandoned < MOST_ABANDONED && (c.is_ready() || !volume.wanted)
+            c.stage == ContextStage::Open
+                && c.abandoned < MOST_ABANDONED
+                && (c.is_ready() || !volume.wanted)
         });
         if !volume.should_be_attached() && (volume.attached.is_some() || volume.unsure) {
             return Some(VolumeAct::Detach);
         }
         if !volume.wanted {
-            return (ready || volume.forced || context.is_none_or(|c| !c.wanted && c.stage == ContextStage::Absent))
-                .then_some(VolumeAct::Remove);
+            return (ready
+                || volume.forced
+                || context.is_none_or(|c| !c.wanted && c.stage == ContextStage::Absent))
+            .then_some(VolumeAct::Remove);
         }
         if !ready {
             return None;

@@ -70,7 +70,10 @@ mod tests {
             retry.failed(Error::new(ErrorKind::Unreachable, "away"), 100);
             pauses.push(retry.not_before - 100);
         }
-        assert_eq!(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(
+            pauses,
+            [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]
+        );
         assert!(!retry.is_due(30_099) && retry.is_due(30_100));
         assert_eq!(retry.seconds_left(29_101), Some(1));
         retry.succeeded();

@@ -57,7 +57,14 @@ fn kinds() -> BTreeMap<Kind, KindEntry> {
         privileges: crate::manifest::Privileges::default(),
         url: None,
     };
-    [(manifest.kind.clone(), KindEntry { image: "sha256:1".into(), manifest })].into()
+    [(
+        manifest.kind.clone(),
+        KindEntry {
+            image: "sha256:1".into(),
+            manifest,
+        },
+    )]
+    .into()
 }
 
 fn context_name(n: u64) -> ContextName {
@@ -89,7 +96,8 @@ impl Simulation {
                 let context = context_name(self.chance.below(3));
                 let kind = Kind::new("fake").unwrap();
                 let entry = ContextEntry::new(kind, json!({"n": 1}), false);
-                let mut volume = VolumeEntry::declared(context.clone(), json!({}), format!("x/{name}"), false);
+                let mut volume =
+                    VolumeEntry::declared(context.clone(), json!({}), format!("x/{name}"), false);
                 volume.origin = Origin::Created;
                 if self.chance.in_a_hundred(60) {
                     volume.place = Place::Docker;
@@ -103,9 +111,21 @@ impl Simulation {
                     self.world.apply(event, self.now);
                 }
             }
-            2 => self.world.apply(Event::Held(name, format!("id{}", self.chance.below(2))), self.now),
-            3 => self.world.apply(Event::Released(name, format!("id{}", self.chance.below(2))), self.now),
-            _ => self.world.apply(Event::VolumeUnwanted { name, forced: false }, self.now),
+            2 => self.world.apply(
+                Event::Held(name, format!("id{}", self.chance.below(2))),
+                self.now,
+            ),
+            3 => self.world.apply(
+                Event::Released(name, format!("id{}", self.chance.below(2))),
+                self.now,
+            ),
+            _ => self.world.apply(
+                Event::VolumeUnwanted {
+                    name,
+                    forced: false,
+                },
+                self.now,
+            ),
         }
     }
 
@@ -123,18 +143,33 @@ impl Simulation {
             (Step::Volume(a, _), Step::Volume(b, _)) => a == b,
             _ => false,
         };
-        assert!(!self.under_way.iter().any(same), "two steps at once on one thing: {step:?}");
+        assert!(
+            !self.under_way.iter().any(same),
+            "two steps at once on one thing: {step:?}"
+        );
         if let Step::Volume(name, act) = step {
             let volume = &self.world.volumes[name];
             if *act == VolumeAct::Remove {
-                assert!(volume.attached.is_none(), "{name} is removed while it is mounted");
+                assert!(
+                    volume.attached.is_none(),
+                    "{name} is removed while it is mounted"
+                );
             }
             if matches!(act, VolumeAct::Attach | VolumeAct::Create) {
-                assert!(self.world.contexts[&volume.context].is_ready(), "{name}: {act:?} in a context that is not ready");
+                assert!(
+                    self.world.contexts[&volume.context].is_ready(),
+                    "{name}: {act:?} in a context that is not ready"
+                );
             }
         }
         if let Step::Context(name, ContextAct::Close | ContextAct::Stop) = step {
-            assert!(!self.world.volumes.values().any(|v| v.context == *name), "{name} is closed under its volumes");
+            let kept = |v: &VolumeEntry| !self.world.draining || v.attached.is_some();
+            let used = self
+                .world
+                .volumes
+                .values()
+                .any(|v| v.context == *name && kept(v));
+            assert!(!used, "{name} is closed under its volumes");
         }
     }
 
@@ -146,14 +181,22 @@ impl Simulation {
         let index = self.chance.below(self.under_way.len() as u64);
         let step = self.under_way.swap_remove(usize::try_from(index).unwrap());
         let before = self.faults && self.chance.in_a_hundred(25);
-        let result = if before { Err(self.error()) } else { self.act(&step) };
+        let result = if before {
+            Err(self.error())
+        } else {
+            self.act(&step)
+        };
         let after = self.faults && self.chance.in_a_hundred(10);
         let result = if after { Err(self.error()) } else { result };
         self.world.apply(Event::StepEnded(step, result), self.now);
     }
 
     fn error(&mut self) -> Error {
-        let kind = if self.chance.in_a_hundred(80) { ErrorKind::Unreachable } else { ErrorKind::PermissionDenied };
+        let kind = if self.chance.in_a_hundred(80) {
+            ErrorKind::Unreachable
+        } else {
+            ErrorKind::PermissionDenied
+        };
         Error::new(kind, "the dice say no")
     }
 
@@ -165,10 +208,14 @@ impl Simulation {
                     self.outside.running.insert(name.clone());
                     Ok(Outcome::Started("id".into()))
                 }
-                ContextAct::Link if !self.outside.running.contains(name) => Err(Error::internal("no container")),
+                ContextAct::Link if !self.outside.running.contains(name) => {
+                    Err(Error::internal("no container"))
+                }
                 ContextAct::Link => Ok(Outcome::Linked { open: false }),
                 ContextAct::Open => {
-                    let Some(context) = self.world.contexts.get(name) else { return gone() };
+                    let Some(context) = self.world.contexts.get(name) else {
+                        return gone();
+                    };
                     Ok(Outcome::Opened(context.config.clone()))
                 }
                 ContextAct::List => Ok(Outcome::Listed(Vec::new())),
@@ -179,17 +226,27 @@ impl Simulation {
                 }
             },
             Step::Volume(name, act) => {
-                let Some(volume) = self.world.volumes.get(name) else { return gone() };
+                let Some(volume) = self.world.volumes.get(name) else {
+                    return gone();
+                };
                 let (id, target) = (volume.id.to_string(), volume.target());
                 match act {
                     VolumeAct::Create => {
                         self.outside.backing.insert(id);
                     }
                     VolumeAct::Attach | VolumeAct::Heal => {
-                        assert!(self.outside.backing.contains(&id), "{name} is mounted before it is made");
+                        assert!(
+                            self.outside.backing.contains(&id),
+                            "{name} is mounted before it is made"
+                        );
                         self.outside.next_mount += 1;
                         let mount_id = self.outside.next_mount;
-                        let made = Attachment { target: target.clone(), source: id, mount_id, device: (0, 1) };
+                        let made = Attachment {
+                            target: target.clone(),
+                            source: id,
+                            mount_id,
+                            device: (0, 1),
+                        };
                         let there = self.outside.mounts.entry(target).or_insert(made);
                         return Ok(Outcome::Attached(there.clone()));
                     }
@@ -221,7 +278,8 @@ impl Simulation {
             entry.wanted = context.wanted;
             self.world.contexts.insert(name, entry);
         }
-        self.world.apply(Event::ViewObserved(self.outside.mounts.clone()), self.now);
+        self.world
+            .apply(Event::ViewObserved(self.outside.mounts.clone()), self.now);
     }
 
     fn something_dies(&mut self) {
@@ -229,7 +287,8 @@ impl Simulation {
         match self.chance.below(3) {
             0 => self.core_dies(),
             1 => {
-                let event = Event::LinkLost(name, Error::new(ErrorKind::Plugin, "the plugin host died"));
+                let event =
+                    Event::LinkLost(name, Error::new(ErrorKind::Plugin, "the plugin host died"));
                 self.world.apply(event, self.now);
             }
             _ => {
@@ -257,7 +316,8 @@ impl Simulation {
 
     fn settle(&mut self) {
         self.faults = false;
-        self.world.apply(Event::ViewObserved(self.outside.mounts.clone()), self.now);
+        self.world
+            .apply(Event::ViewObserved(self.outside.mounts.clone()), self.now);
         for _ in 0..10_000 {
             self.take_steps();
             if self.under_way.is_empty() {
@@ -274,22 +334,57 @@ impl Simulation {
     fn check_settled(&self) {
         for (name, volume) in &self.world.volumes {
             assert!(volume.wanted, "{name} is still leaving");
-            assert!(volume.made && self.outside.backing.contains(&volume.id.to_string()), "{name} was never made");
-            assert_eq!(volume.attached.is_some(), volume.should_be_attached(), "{name}");
+            assert!(
+                volume.made && self.outside.backing.contains(&volume.id.to_string()),
+                "{name} was never made"
+            );
+            assert_eq!(
+                volume.attached.is_some(),
+                volume.should_be_attached(),
+                "{name}"
+            );
         }
-        let mounted: BTreeSet<_> =
-            self.world.volumes.values().filter_map(|v| v.attached.as_ref().map(|a| a.target.clone())).collect();
-        assert_eq!(mounted, self.outside.mounts.keys().cloned().collect(), "the kernel agrees with the state");
-        let backing: BTreeSet<_> = self.world.volumes.values().map(|v| v.id.to_string()).collect();
-        assert_eq!(backing, self.outside.backing, "nothing removed leaves anything behind");
-        let used: BTreeSet<_> = self.world.volumes.values().map(|v| v.context.clone()).collect();
-        assert_eq!(used, self.world.contexts.keys().cloned().collect(), "a context goes with its last volume");
+        let mounted: BTreeSet<_> = self
+            .world
+            .volumes
+            .values()
+            .filter_map(|v| v.attached.as_ref().map(|a| a.target.clone()))
+            .collect();
+        assert_eq!(
+            mounted,
+            self.outside.mounts.keys().cloned().collect(),
+            "the kernel agrees with the state"
+        );
+        let backing: BTreeSet<_> = self
+            .world
+            .volumes
+            .values()
+            .map(|v| v.id.to_string())
+            .collect();
+        assert_eq!(
+            backing, self.outside.backing,
+            "nothing removed leaves anything behind"
+        );
+        let used: BTreeSet<_> = self
+            .world
+            .volumes
+            .values()
+            .map(|v| v.context.clone())
+            .collect();
+        assert_eq!(
+            used,
+            self.world.contexts.keys().cloned().collect(),
+            "a context goes with its last volume"
+        );
     }
 }
 
 #[test]
 fn after_any_faults_the_world_becomes_what_was_asked_for() {
-    let seeds: u64 = std::env::var("LAZARETTE_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2_000);
+    let seeds: u64 = std::env::var("LAZARETTE_SEEDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(2_000);
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
@@ -297,7 +392,34 @@ fn after_any_faults_the_world_becomes_what_was_asked_for() {
             simulation.settle();
             simulation.check_settled();
         });
-        assert!(outcome.is_ok(), "seed {seed} (run with LAZARETTE_SEEDS={})", seed + 1);
+        assert!(
+            outcome.is_ok(),
+            "seed {seed} (run with LAZARETTE_SEEDS={})",
+            seed + 1
+        );
+    }
+}
+
+#[test]
+fn draining_unmounts_and_closes_everything_and_forgets_nothing() {
+    for seed in 0..200 {
+        let mut simulation = Simulation::new(seed);
+        simulation.run(300);
+        let wanted = simulation.world.volumes.iter().filter(|(_, v)| v.wanted);
+        let known: Vec<_> = wanted.map(|(name, _)| name.clone()).collect();
+        simulation.world.draining = true;
+        simulation.settle();
+        assert!(
+            simulation.world.is_drained() && simulation.outside.mounts.is_empty(),
+            "seed {seed}"
+        );
+        assert!(simulation.outside.running.is_empty(), "seed {seed}");
+        assert!(
+            known
+                .iter()
+                .all(|name| simulation.world.volumes.contains_key(name)),
+            "seed {seed}"
+        );
     }
 }
 
@@ -308,9 +430,13 @@ fn a_hung_context_does_not_hold_up_another() {
     for n in 0..2 {
         let kind = Kind::new("fake").unwrap();
         let volume = VolumeEntry::declared(context_name(n), json!({}), format!("x/v{n}"), false);
-        simulation.world.apply(Event::VolumeWanted(volume_name(n), Box::new(volume)), 0);
+        simulation
+            .world
+            .apply(Event::VolumeWanted(volume_name(n), Box::new(volume)), 0);
         let entry = ContextEntry::new(kind, json!({}), false);
-        simulation.world.apply(Event::ContextMade(context_name(n), Box::new(entry)), 0);
+        simulation
+            .world
+            .apply(Event::ContextMade(context_name(n), Box::new(entry)), 0);
     }
     let of_first = |s: &Step| match s {
         Step::Context(name, _) => *name == context_name(0),
@@ -318,7 +444,9 @@ fn a_hung_context_does_not_hold_up_another() {
     };
     for _ in 0..20 {
         simulation.take_steps();
-        let (hung, moving): (Vec<_>, Vec<_>) = std::mem::take(&mut simulation.under_way).into_iter().partition(of_first);
+        let (hung, moving): (Vec<_>, Vec<_>) = std::mem::take(&mut simulation.under_way)
+            .into_iter()
+            .partition(of_first);
         simulation.under_way = hung;
         for step in moving {
             let result = simulation.act(&step);

@@ -20,6 +20,8 @@ pub struct World {
     pub contexts: BTreeMap<ContextName, ContextEntry>,
     /// The volumes.
     pub volumes: BTreeMap<VolumeName, VolumeEntry>,
+    /// Whether the machine goes down: everything is unmounted and closed, nothing is forgotten.
+    pub draining: bool,
 }
 
 /// A kind that can be served.
@@ -95,7 +97,9 @@ impl ContextEntry {
 
     /// Whether its volumes can be worked on.
     pub fn is_ready(&self) -> bool {
-        self.wanted && self.stage == ContextStage::Open && self.opened_with.as_ref() == Some(&self.config)
+        self.wanted
+            && self.stage == ContextStage::Open
+            && self.opened_with.as_ref() == Some(&self.config)
     }
 }
 

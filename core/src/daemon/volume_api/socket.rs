@@ -34,13 +34,7 @@ impl VolumeSocket {
     /// `Busy` if somebody serves there already, `AlreadyExists` if `path` is no socket, else the
     /// operating system's reason.
     pub async fn bind(kind: Kind, path: impl Into<PathBuf>, scope: Scope) -> Result<Self> {
-        let path = path.into();
-        refuse_to_displace(&path).await?;
-        let (listener, file) = listen(path.clone()).map_err(|error| {
-            Error::internal(format!("cannot listen on {}", path.display()))
-                .cause(error)
-                .remedy("run laz-core as root and make its directory writable")
-        })?;
+        let (listener, file) = listen_at(path.into()).await?;
         Ok(Self {
             kind,
             scope,
@@ -71,9 +65,19 @@ impl VolumeSocket {
     }
 }
 
-/// The name of a socket in the file system, and which socket it was.
+/// Listens on `path` as [`VolumeSocket::bind`] does.
+pub(crate) async fn listen_at(path: PathBuf) -> Result<(UnixListener, SocketFile)> {
+    refuse_to_displace(&path).await?;
+    listen(path.clone()).map_err(|error| {
+        Error::internal(format!("cannot listen on {}", path.display()))
+            .cause(error)
+            .remedy("run laz-core as root and make its directory writable")
+    })
+}
+
+/// The name of a socket in the file system, and which socket it was; removed when dropped.
 #[derive(Debug)]
-struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }

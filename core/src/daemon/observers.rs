@@ -1,0 +1,158 @@
+//! Tasks that watch the outside and tell the supervisor: engines, images, the view.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, timeout};
+
+use super::backend::Backend;
+use super::steps::Hands;
+use super::supervisor::Message;
+use super::system_engine::SystemEvent;
+use super::user_engine::UserEvent;
+use super::volume_api::{Scope, VolumeSocket};
+use crate::error::Result;
+use crate::manifest::Capability;
+use crate::name::Kind;
+use crate::planner::{Event, KindEntry};
+
+/// How often images are looked at although nothing was heard.
+const IMAGES_EVERY: Duration = Duration::from_secs(30);
+/// How often the view's mounts are looked at although nothing was heard.
+const VIEW_EVERY: Duration = Duration::from_secs(10);
+
+/// Watches the system Docker: its images, and the deaths of our containers.
+pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
+    let mut events = hands.system.watch();
+    loop {
+        let message = match timeout(IMAGES_EVERY, events.recv()).await {
+            Err(_) => Message::Images(read_images(&hands, &mut doors).await),
+            Ok(None) => return,
+            Ok(Some(SystemEvent::Up(identity))) => {
+                if hands
+                    .messages
+                    .send(Message::EngineUp("system", identity.version))
+                    .is_err()
+                {
+                    return;
+                }
+                Message::Images(read_images(&hands, &mut doors).await)
+            }
+            Ok(Some(SystemEvent::Down(error))) => Message::EngineDown("system", error.to_string()),
+            Ok(Some(
+                SystemEvent::Died { context, id, .. } | SystemEvent::Removed { context, id },
+            )) => Message::ContainerGone { context, id },
+            Ok(Some(SystemEvent::Started { .. })) => continue,
+        };
+        if hands.messages.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads what the images serve, and opens the front door of each new kind before core hears of it.
+async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<BTreeMap<Kind, KindEntry>> {
+    let found = hands.system.plugins().await?;
+    for problem in found.problems {
+        tracing::warn!("{problem}");
+    }
+    let mut kinds = BTreeMap::new();
+    for image in found.images {
+        let shared = image.manifest.capabilities.contains(&Capability::Shared);
+        doors
+            .open(
+                &image.kind,
+                if shared { Scope::Global } else { Scope::Local },
+            )
+            .await;
+        kinds.insert(
+            image.kind,
+            KindEntry {
+                image: image.image_id,
+                manifest: image.manifest,
+            },
+        );
+    }
+    Ok(kinds)
+}
+
+/// The sockets of the volume API, one for each kind.
+pub struct Doors {
+    directory: PathBuf,
+    backend: Backend,
+    stop: watch::Receiver<bool>,
+    open: BTreeMap<Kind, tokio::task::JoinHandle<()>>,
+}
+
+impl Doors {
+    /// None yet; those to come lie in `directory` and close when `stop` turns true.
+    pub fn new(directory: PathBuf, backend: Backend, stop: watch::Receiver<bool>) -> Self {
+        Self {
+            directory,
+            backend,
+            stop,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Serves `kind`, unless it is served. A failure is told, and tried again at the next look.
+    pub async fn open(&mut self, kind: &Kind, scope: Scope) {
+        if self.open.get(kind).is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let path = self.directory.join(format!("{kind}.sock"));
+        match VolumeSocket::bind(kind.clone(), path, scope).await {
+            Err(error) => tracing::error!("{error}"),
+            Ok(socket) => {
+                let mut stop = self.stop.clone();
+                let stopped = async move {
+                    // The sender goes only when core does.
+                    let _ = stop.wait_for(|stop| *stop).await;
+                };
+                self.open.insert(
+                    kind.clone(),
+                    tokio::spawn(socket.serve(self.backend.clone(), stopped)),
+                );
+            }
+        }
+    }
+}
+
+/// Watches the user Docker: whether it answers, and what its containers use.
+pub async fn user_engine(hands: Arc<Hands>, started: Instant) {
+    let mut events = hands.user.watch();
+    let now = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    while let Some(event) = events.recv().await {
+        let message = match event {
+            UserEvent::Up(identity) => Message::EngineUp("user", identity.version),
+            UserEvent::Down(error) => Message::EngineDown("user", error.to_string()),
+            UserEvent::Containers(containers) => Message::UserContainers(now(), containers),
+        };
+        if hands.messages.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+/// Watches the mounts below our target roots.
+pub async fn view(hands: Arc<Hands>) {
+    let mut ticks = interval(VIEW_EVERY);
+    loop {
+        ticks.tick().await;
+        match hands.view.observe().await {
+            Ok(mounts) => {
+                if hands
+                    .messages
+                    .send(Message::Event(Event::ViewObserved(mounts)))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The view: the mount namespace in which user Docker finds its storage (`lazarette_linux::view`),
+//! with the kernel's blocking calls kept off core's own thread.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lazarette_linux::mount::{self, DetachedMount, MountError, MountFacts, MountOptions};
+use lazarette_linux::mountinfo::MountTable;
+use lazarette_linux::namespace::{MountNamespace, NamespaceError};
+use lazarette_linux::process::Process;
+use lazarette_linux::view::{self, Rung, Rungs, Sharing, TargetRoot};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::settings::limits;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::{Attachment, DOCKER_VOLUMES, MNT};
+use crate::volume::Mounted;
+
+/// Where mounts are looked at before anybody sees them.
+const STAGING: &str = "/run/lazarette/staging";
+
+/// The view of user Docker. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    view: view::View,
+    mnt: TargetRoot,
+    docker: TargetRoot,
+}
+
+/// What a mount must be before it becomes visible.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    expected: mount::Expected,
+    options: MountOptions,
+    source: String,
+}
+
+impl Expected {
+    /// What the plugin said it has mounted.
+    pub fn new(mounted: &Mounted, read_only: bool) -> Self {
+        let mut expected = mount::Expected::types([mounted.fs_type.clone()]);
+        if let Some(directory) = &mounted.subdirectory {
+            expected = expected.subdirectory(directory);
+        }
+        let options = MountOptions {
+            read_only,
+            ..MountOptions::default()
+        };
+        Self {
+            expected,
+            options,
+            source: mounted.source.clone(),
+        }
+    }
+}
+
+impl View {
+    /// The view pinned at `pin`, taken up as an earlier core left it, or made.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's reason, as a rule for want of privilege.
+    pub async fn open(pin: &Path) -> Result<Self> {
+        let pin = pin.to_owned();
+        let parts = blocking(limits::VIEW, "opening the view", move || Parts::open(&pin)).await?;
+        Ok(Self {
+            parts: Arc::new(parts),
+        })
+    }
+
+    /// Places the mount `fd` at `target`; the same mount there already is fine.
+    ///
+    /// # Errors
+    /// `Plugin` if it is not as expected, `Busy` if something else is there.
+    pub async fn attach(
+        &self,
+        target: String,
+        fd: OwnedFd,
+        expected: Expected,
+    ) -> Result<Attachment> {
+        let parts = Arc::clone(&self.parts);
+        blocking(limits::VIEW, "attaching the mount", move || {
+            let (root, relative) = parts.place(&target)?;
+            let mount = DetachedMount::from_fd(fd);
+            let attached = root
+                .attach(&relative, mount, &expected.expected, expected.options)
+                .map_err(explain)?;
+            Ok(attachment(target, expected.source, attached.facts()))
+        })
+        .await
+    }
+
+    /// Places the mount `fd` where a dead one is, without a moment in which nothing is there.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub async fn replace(
+        &self,
+        target: String,
+        fd: OwnedFd,
+        expected: Expected,
+    ) -> Result<Attachment> {
+        let parts = Arc::clone(&self.parts);
+        blocking(limits::VIEW, "replacing the mount", move || {
+            let (root, relative) = parts.place(&target)?;
+            let mount = DetachedMount::from_fd(fd);
+            let replaced = root
+                .replace(&relative, mount, &expected.expected, expected.options)
+                .map_err(explain)?;
+            Ok(attachment(target, expected.source, &replaced.facts))
+        })
+        .await
+    }
+
+    /// Places the mount `fd` where the process `pid` sees the dead mount of `device` at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` if the process has ended; as [`attach`](Self::attach).
+    pub async fn replace_in_container(
+        &self,
+        pid: i32,
+        path: String,
+        fd: OwnedFd,
+        expected: Expected,
+        device: (u32, u32),
+    ) -> Result<()> {
+        let parts = Arc::clone(&self.parts);
+        blocking(
+            limits::VIEW,
+            "replacing the mount in a container",
+            move || {
+                let gone = |e: &dyn std::error::Error| {
+                    Error::not_found(format!("process {pid} has ended")).caused_by(e)
+                };
+                let process = Process::open(pid).map_err(|e| gone(&e))?;
+                let mount = DetachedMount::from_fd(fd);
+                let checked = parts
+                    .view
+                    .check(mount, &expected.expected, expected.options)
+                    .map_err(explain)?;
+                let dead = lazarette_linux::mountinfo::Device {
+                    major: device.0,
+                    minor: device.1,
+                };
+                view::replace_in_process(&process, Path::new(&path), checked, Some(dead))
+                    .map_err(explain)?;
+                Ok(())
+            },
+        )
+        .await
+    }
+
+    /// Takes away what is mounted at `target`; nothing there is fine. Lazily only if told so.
+    ///
+    /// # Errors
+    /// `Busy` if something in the view uses it, `Unreachable` if its server does not let it go.
+    pub async fn detach(&self, target: String, lazily: bool) -> Result<()> {
+        let parts = Arc::clone(&self.parts);
+        blocking(limits::VIEW, "unmounting", move || {
+            let (root, relative) = parts.place(&target)?;
+            let rungs = Rungs::up_to(if lazily { Rung::Lazy } else { Rung::Force });
+            root.detach(&relative, rungs).map_err(explain)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What is mounted below the two target roots.
+    ///
+    /// # Errors
+    /// `Internal` if the mount table cannot be read.
+    pub async fn observe(&self) -> Result<BTreeMap<String, Attachment>> {
+        let parts = Arc::clone(&self.parts);
+        blocking(limits::VIEW, "reading the view's mounts", move || {
+            let table = parts.view.mount_table().map_err(explain)?;
+            Ok(observed(&table, [MNT, DOCKER_VOLUMES]))
+        })
+        .await
+    }
+}
+
+impl Parts {
+    fn open(pin: &Path) -> Result<Self> {
+        let namespace = match MountNamespace::open_pin(pin) {
+            Ok(namespace) => namespace,
+            Err(_) => {
+                let made = MountNamespace::create(|_| Ok::<_, NamespaceError>(()))
+                    .map_err(|e| no_view(&e))?;
+                made.pin(pin).map_err(|e| no_view(&e))?;
+                made
+            }
+        };
+        let view = view::View::open(namespace, Path::new(STAGING)).map_err(|e| no_view(&e))?;
+        let root = |path, sharing| {
+            view.target_root(Path::new(path), sharing)
+                .map_err(|e| no_view(&e))
+        };
+        let (mnt, docker) = (
+            root(MNT, Sharing::Shared)?,
+            root(DOCKER_VOLUMES, Sharing::Private)?,
+        );
+        Ok(Self { view, mnt, docker })
+    }
+
+    fn place(&self, target: &str) -> Result<(&TargetRoot, PathBuf)> {
+        let below = |root: &str| {
+            target
+                .strip_prefix(root)?
+                .strip_prefix('/')
+                .map(PathBuf::from)
+        };
+        match (below(MNT), below(DOCKER_VOLUMES)) {
+            (Some(relative), _) => Ok((&self.mnt, relative)),
+            (_, Some(relative)) => Ok((&self.docker, relative)),
+            _ => Err(Error::internal(format!(
+                "{target} lies below none of our directories"
+            ))),
+        }
+    }
+}
+
+fn attachment(target: String, source: String, facts: &MountFacts) -> Attachment {
+    let device = (facts.device.major, facts.device.minor);
+    Attachment {
+        target,
+        source,
+        mount_id: facts.table_id,
+        device,
+    }
+}
+
+/// The topmost mount at each path below `roots`. Sub-mounts of a volume are part of it.
+fn observed(table: &MountTable, roots: [&str; 2]) -> BTreeMap<String, Attachment> {
+    let mut found: BTreeMap<String, Attachment> = BTreeMap::new();
+    for root in roots {
+        let on_root = table.top_at(Path::new(root)).map(|row| row.id);
+        for row in table.below(Path::new(root)) {
+            // A path that is no text was not made by core.
+            let Some(target) = row.target.to_str() else {
+                continue;
+            };
+            if Some(row.parent) != on_root && !found.contains_key(target) {
+                continue;
+            }
+            let device = (row.device.major, row.device.minor);
+            let source = row.source.to_string_lossy().into_owned();
+            let seen = Attachment {
+                target: target.to_owned(),
+                source,
+                mount_id: row.id,
+                device,
+            };
+            found.insert(target.to_owned(), seen);
+        }
+    }
+    found
+}
+
+/// Runs `work` in a thread of its own and gives it up after `limit`: the thread is left behind then.
+async fn blocking<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("view".into())
+        .stack_size(256 << 10)
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|e| Error::internal("cannot start a thread").cause(e))?;
+    match timeout(limit, receiver).await {
+        Ok(result) => result.map_err(|_| Error::internal(format!("{what}: the worker died")))?,
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            format!("{what} did not end within {} s", limit.as_secs()),
+        )),
+    }
+}
+
+fn no_view(error: &dyn std::error::Error) -> Error {
+    Error::internal("cannot make the view, user Docker's mount namespace")
+        .caused_by(error)
+        .remedy("laz-core needs CAP_SYS_ADMIN and Linux 5.12 or later: see laz doctor")
+}
+
+fn explain(error: MountError) -> Error {
+    let kind = match &error {
+        MountError::NotMounted(_)
+        | MountError::WrongFileSystem { .. }
+        | MountError::WrongRoot { .. } => ErrorKind::Plugin,
+        MountError::Occupied { .. } | MountError::Busy(_) | MountError::TargetMoved { .. } => {
+            ErrorKind::Busy
+        }
+        MountError::Stuck { .. } => ErrorKind::Unreachable,
+        MountError::BadPath { .. } => ErrorKind::InvalidArgument,
+        _ => ErrorKind::Internal,
+    };
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Error::new(kind, message)
+}
