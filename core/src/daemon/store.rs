@@ -136,10 +136,9 @@ impl Store {
             self.written
                 .contexts
                 .insert(name.clone(), bytes.value().to_vec());
-            world.contexts.insert(
-                name,
-                ContextEntry::new(record.kind, record.config, record.declared),
-            );
+            let mut context = ContextEntry::new(record.kind, record.config, record.declared);
+            context.unsure = true;
+            world.contexts.insert(name, context);
         }
         let volumes = read.open_table(VOLUMES).map_err(|e| fail(&e))?;
         for row in volumes.iter().map_err(|e| fail(&e))? {

@@ -152,7 +152,9 @@ impl World {
                 // An opened context is not lost because a list or a close failed.
                 if act == ContextAct::Link && context.retry.failures >= 3 {
                     context.stage = ContextStage::Absent;
+                    context.unsure = true;
                 }
+                context.unsure |= act == ContextAct::Start;
                 context.retry.failed(error, now);
             }
             Ok(outcome) => {
@@ -171,6 +173,7 @@ impl World {
         match outcome {
             Outcome::Started(id) => {
                 context.container = Some(id);
+                context.unsure = false;
                 context.stage = ContextStage::Container;
             }
             // Opened again in any case: it is idempotent, and core then knows with which options.
@@ -190,7 +193,10 @@ impl World {
                 ContextAct::Stop if !context.wanted => {
                     self.contexts.remove(name);
                 }
-                ContextAct::Stop => context.stage = ContextStage::Absent,
+                ContextAct::Stop => {
+                    context.stage = ContextStage::Absent;
+                    context.unsure = false;
+                }
                 _ => {}
             },
         }

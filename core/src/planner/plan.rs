@@ -59,7 +59,7 @@ impl World {
     pub fn is_drained(&self) -> bool {
         self.contexts
             .values()
-            .all(|c| c.stage == ContextStage::Absent && c.running.is_none())
+            .all(|c| c.stage == ContextStage::Absent && c.running.is_none() && !c.unsure)
             && self
                 .volumes
                 .values()
@@ -71,7 +71,7 @@ impl World {
             |v: &VolumeEntry| v.context == *name && (v.attached.is_some() || v.running.is_some());
         match context.stage {
             _ if self.volumes.values().any(in_use) => None,
-            ContextStage::Absent => None,
+            ContextStage::Absent if !context.unsure => None,
             // What cannot be closed is stopped all the same: there is one budget for everything.
             ContextStage::Open if context.retry.failures == 0 => Some(ContextAct::Close),
             _ => Some(ContextAct::Stop),

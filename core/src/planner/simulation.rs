@@ -276,6 +276,7 @@ impl Simulation {
         for (name, context) in old.contexts {
             let mut entry = ContextEntry::new(context.kind, context.config, context.declared);
             entry.wanted = context.wanted;
+            entry.unsure = true;
             self.world.contexts.insert(name, entry);
         }
         self.world
@@ -413,7 +414,12 @@ fn draining_unmounts_and_closes_everything_and_forgets_nothing() {
             simulation.world.is_drained() && simulation.outside.mounts.is_empty(),
             "seed {seed}"
         );
-        assert!(simulation.outside.running.is_empty(), "seed {seed}");
+        let (running, world) = (&simulation.outside.running, &simulation.world);
+        assert!(
+            running.is_empty(),
+            "seed {seed}: {running:?} of {:?}",
+            world.contexts
+        );
         assert!(
             known
                 .iter()

@@ -62,6 +62,9 @@ pub struct ContextEntry {
     pub stage: ContextStage,
     /// Its container's identity, once known.
     pub container: Option<String>,
+    /// Whether a container may be there although none is known: a start failed half-way, or core
+    /// has just come back.
+    pub unsure: bool,
     /// The options it was last opened with.
     pub opened_with: Option<Value>,
     /// What the plugin listed after the last open.
@@ -86,6 +89,7 @@ impl ContextEntry {
             wanted: true,
             stage: ContextStage::Absent,
             container: None,
+            unsure: false,
             opened_with: None,
             listed: None,
             running: None,

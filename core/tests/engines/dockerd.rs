@@ -95,11 +95,19 @@ impl Dockerd {
         });
     }
 
-    /// kill -9.
+    /// kill -9. Its containerd dies with it; the containers and their shims live on.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
+        let pid_file = self.path("exec/containerd/containerd.pid");
+        let containerd = fs::read_to_string(&pid_file).unwrap();
+        eventually("containerd ends", Duration::from_secs(10), || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", containerd.trim()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        });
+        // Where nobody reaps it, dockerd would wait for the dead one to answer.
+        fs::remove_file(pid_file).unwrap();
     }
 
     /// `docker ARGUMENTS` on this dockerd.

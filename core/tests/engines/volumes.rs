@@ -81,7 +81,7 @@ fn volumes_are_made_shown_used_and_removed() {
 }
 
 #[test]
-fn docker_cp_mounts_twice_with_one_id_and_unmounts_once() {
+fn docker_cp_mounts_again_with_the_same_id_and_takes_only_that_back() {
     let Some(it) = Fixture::new() else { return };
     let (docker, memory) = (&it.docker, &it.memory);
     let id = docker.ok(&run(&["-d", "--name", "web", "busybox", "sleep", "1000"]));
@@ -89,9 +89,9 @@ fn docker_cp_mounts_twice_with_one_id_and_unmounts_once() {
     std::fs::write(&pattern, "copied").unwrap();
     docker.ok(&["cp", pattern.to_str().unwrap(), "web:/data/copy"]);
     let mounts = memory.calls("mount media");
-    assert_eq!(mounts.len(), 2, "{mounts:?}");
-    assert_eq!(mounts[0], mounts[1], "the same mount ID");
-    assert_eq!(memory.calls("unmount").len(), 1);
+    assert!(mounts.len() > 1, "{mounts:?}");
+    assert!(mounts.iter().all(|mount| mount == &mounts[0]), "{mounts:?}");
+    assert_eq!(memory.calls("unmount").len(), mounts.len() - 1);
     assert_eq!(memory.uses("media"), 1, "the running container's");
     assert_eq!(docker.ok(&["exec", &id, "cat", "/data/copy"]), "copied");
     docker.ok(&["rm", "-f", "web"]);
@@ -147,29 +147,34 @@ fn a_failure_of_ours_does_not_make_dockerd_forget_the_volume() {
 }
 
 #[test]
-fn case_10_and_11_the_socket_is_found_at_once_and_gone_with_its_server() {
-    let Some(it) = Fixture::new() else { return };
-    let ls = || {
-        let started = Instant::now();
-        let names = it.docker.ok(&["volume", "ls", "-q"]);
-        (names, started.elapsed())
-    };
-    let (names, served) = ls();
-    assert_eq!(names, "media");
+fn case_10_and_11_a_driver_that_is_there_first_delays_nothing_and_leaves_nothing() {
+    let Some(mut it) = Fixture::new() else { return };
+    it.docker.ok(&run(&[
+        "-d",
+        "--name",
+        "web",
+        "--restart",
+        "always",
+        "busybox",
+        "sleep",
+        "1000",
+    ]));
+    it.docker.kill();
     it.served.stop();
-    assert!(!it.docker.plugins().join("stand-in.sock").exists());
     assert_eq!(std::fs::read_dir(it.docker.plugins()).unwrap().count(), 0);
-    let (names, gone) = ls();
-    println!("volume ls: {served:?} with the driver, {gone:?} just after it has gone");
-    // The record of a stopped driver stays in dockerd.
-    assert_eq!(names, "media");
-    let again = Served::start(
-        "stand-in",
-        &it.docker.plugins().join("stand-in.sock"),
-        it.memory.clone(),
-    );
-    let (names, back) = ls();
-    assert_eq!(names, "media");
-    assert!(back < Duration::from_secs(3), "{back:?}");
-    again.stop();
+    let socket = it.docker.plugins().join("stand-in.sock");
+    it.served = Served::start("stand-in", &socket, it.memory.clone());
+    let started = Instant::now();
+    it.docker.run();
+    let answers = started.elapsed();
+    let state = || {
+        it.docker
+            .ok(&["inspect", "-f", "{{.State.Running}}", "web"])
+    };
+    eventually("the container runs again", SHORT, || state() == "true");
+    let started = Instant::now();
+    assert_eq!(it.docker.ok(&["volume", "ls", "-q"]), "media");
+    let listed = started.elapsed();
+    println!("dockerd answers after {answers:?}, volume ls after {listed:?}");
+    assert!(listed < Duration::from_secs(3), "{listed:?}");
 }
