@@ -4,6 +4,8 @@
 pub mod beneath;
 pub mod command;
 pub mod fd_passing;
+#[cfg(feature = "loop")]
+pub mod loop_device;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;

@@ -66,13 +66,25 @@ pub(super) fn prepare_staging(inside: &Inside, staging: &Path) -> Result<(), Mou
             continue;
         }
         if let Some(name) = row.target.file_name() {
-            unmount_child(&directory, name, UnmountFlags::DETACH)
+            clear(&directory, name)
                 .map_err(system(&row.target, "taking away an unfinished hand-off"))?;
             // Left-over directories do no harm.
             let _ = rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::REMOVEDIR);
         }
     }
     Ok(())
+}
+
+/// Unmounts all that is mounted on `name` in `parent`.
+fn clear(parent: &impl AsFd, name: &OsStr) -> Result<(), Errno> {
+    loop {
+        match unmount_child(parent, name, UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // Not, or no longer, a mount point.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Unmounts `name` in `parent` without asking what is mounted there: the last part of the path is
