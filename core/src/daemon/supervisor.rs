@@ -88,6 +88,7 @@ pub struct Supervisor {
     drains: Vec<(Millis, Reply<()>)>,
     store: Store,
     store_error: Option<Error>,
+    unsaved: bool,
     started: Instant,
     lines: BTreeMap<ContextName, VecDeque<String>>,
     held_at: BTreeMap<VolumeName, Millis>,
@@ -130,6 +131,7 @@ impl Supervisor {
             drains: Vec::new(),
             store,
             store_error: None,
+            unsaved: true,
             started: Instant::now(),
             lines: BTreeMap::new(),
             held_at: BTreeMap::new(),
@@ -179,6 +181,7 @@ impl Supervisor {
         if let Event::Held(name, _) = &event {
             self.held_at.insert(name.clone(), self.now());
         }
+        self.unsaved |= event.changes_what_is_kept();
         let now = self.now();
         self.world.apply(event, now);
     }
@@ -372,8 +375,14 @@ impl Supervisor {
     }
 
     fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
         match self.store.save(&self.world) {
-            Ok(()) => self.store_error = None,
+            Ok(()) => {
+                self.unsaved = false;
+                self.store_error = None;
+            }
             Err(error) => {
                 if self.store_error.as_ref() != Some(&error) {
                     tracing::error!("{error}");

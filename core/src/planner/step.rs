@@ -119,3 +119,18 @@ pub enum Event {
     /// The number of workers given up on for a context.
     Abandoned(ContextName, u32),
 }
+
+impl Event {
+    /// Whether it can change what core keeps across its own death. Reports that come all the time
+    /// cannot.
+    pub fn changes_what_is_kept(&self) -> bool {
+        !matches!(
+            self,
+            Self::Health(..)
+                | Self::UsedBy(_)
+                | Self::Abandoned(..)
+                | Self::LinkLost(..)
+                | Self::ContainerLost(_)
+        )
+    }
+}

@@ -187,6 +187,13 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
+        self.end();
+        self.kill_leftovers();
+    }
+}
+
+impl Dockerd {
+    fn end(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
         };
@@ -208,6 +215,40 @@ impl Drop for Dockerd {
         println!("dockerd {} did not end by itself", process.id());
         let _ = process.kill();
         let _ = process.wait();
+    }
+
+    /// Kills what a killed dockerd has left: shims that name our directory, and their children.
+    fn kill_leftovers(&self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let ours = self.directory.path().to_string_lossy().into_owned();
+        let mut parents = Vec::new();
+        let mut shims = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            if read("cmdline").contains(&ours) {
+                shims.push(pid);
+            }
+            let stat = read("stat");
+            let parent = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split(' ').nth(2)?.parse().ok());
+            parents.push((pid, parent.unwrap_or(0)));
+        }
+        let children = parents.iter().filter(|(_, parent)| shims.contains(parent));
+        for &pid in children.map(|(pid, _)| pid).chain(&shims) {
+            println!("process {pid} of this dockerd was left over");
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
 
