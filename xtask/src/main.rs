@@ -1,3 +1,60 @@
 //! The project's own tasks: demo, test, vm, bench, images, tidy.
 
-fn main() {}
+mod accelerator;
+mod apt;
+mod cache;
+mod command;
+mod images;
+mod packages;
+mod progress;
+mod tidy;
+mod vm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Lazarette's own tasks.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build what machines are made of, as far as it is missing.
+    Images {
+        /// Look for newer Debian packages, even if that was done in the last day.
+        #[arg(long)]
+        refresh: bool,
+    },
+    Vm(vm::Vm),
+    /// Check the invariants of ARCHITECTURE.md that can be checked.
+    Tidy,
+    /// Part of `images`, inside a mount namespace.
+    #[command(hide = true)]
+    BakeInside {
+        /// The job's file.
+        job: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    progress::started();
+    let result = match Arguments::parse().task {
+        Task::Images { refresh } => images::ensure(refresh).map(|(_, path)| {
+            progress::say(&format!("{} names the images", path.display()));
+            ExitCode::SUCCESS
+        }),
+        Task::Vm(vm) => vm.run(),
+        Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Task::BakeInside { job } => images::bake_inside(&job).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::from(2)
+    })
+}

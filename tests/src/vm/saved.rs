@@ -1,0 +1,135 @@
+//! Machines that were booted once and are restored for each use.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::machine::{Machine, Options, drive};
+use super::qemu::{Parts, Writes, create_image};
+use crate::lab::Lab;
+
+/// A booted machine on disk: its memory, and its disks as layers over the lab's images.
+pub struct Saved {
+    lab: Lab,
+    options: Options,
+    directory: PathBuf,
+}
+
+impl Saved {
+    /// Finds the saved machine for these images and options, or boots, prepares and saves it.
+    ///
+    /// # Errors
+    /// When it cannot be booted or saved.
+    pub fn ensure(lab: &Lab, options: &Options) -> Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        (&lab.key, options).hash(&mut hasher);
+        let name = format!("{}-{:016x}", lab.key, hasher.finish());
+        let saved = Self {
+            lab: lab.clone(),
+            options: options.clone(),
+            directory: lab.saved.join(&name),
+        };
+        fs::create_dir_all(&lab.saved)?;
+        let lock = File::create(lab.saved.join("lock"))?;
+        lock.lock().context("the lock of the saved machines")?;
+        if !saved.exists() {
+            saved.make()?;
+        }
+        Ok(saved)
+    }
+
+    /// Whether a machine for these images and options is there already.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.directory.join("memory").exists()
+    }
+
+    fn make(&self) -> Result<()> {
+        // Machines of older images cannot be restored any more.
+        for entry in fs::read_dir(&self.lab.saved)?.flatten() {
+            let old = !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(&self.lab.key);
+            if old && entry.path().is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory)?;
+        }
+        fs::create_dir_all(&self.directory)?;
+        let mut drives = Vec::new();
+        for (serial, backing) in [("root", &self.lab.root), ("engine", &self.lab.engine)] {
+            let image = self.directory.join(serial);
+            create_image(&image, Some(backing), 0)?;
+            drives.push(drive(serial, image, "qcow2", Writes::Kept));
+        }
+        for (index, &size) in self.options.disks.iter().enumerate() {
+            let serial = format!("disk{}", index + 1);
+            let image = self.directory.join(&serial);
+            create_image(&image, None, size)?;
+            drives.push(drive(&serial, image, "qcow2", Writes::Kept));
+        }
+        let mut machine = Machine::boot_from(&self.lab, &self.options, drives, &self.directory)?;
+        machine.prepare()?;
+        machine
+            .run("sync; echo 3 > /proc/sys/vm/drop_caches")?
+            .ok()?;
+        fs::write(self.directory.join("console"), machine.console())?;
+        let partial = self.directory.join("memory.partial");
+        machine.save(&partial)?;
+        fs::rename(partial, self.directory.join("memory"))?;
+        Ok(())
+    }
+
+    /// Starts the saved machine; its writes are forgotten when it ends.
+    ///
+    /// # Errors
+    /// When QEMU or the agent does not go on.
+    pub fn restore(&self) -> Result<Machine> {
+        let mut drives = Vec::new();
+        let extra = (1..=self.options.disks.len()).map(|number| format!("disk{number}"));
+        for serial in ["root", "engine"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(extra)
+        {
+            let image = self.directory.join(&serial);
+            drives.push(drive(&serial, image, "qcow2", Writes::Discarded));
+        }
+        drives.push(drive(
+            "programs",
+            self.lab.programs.clone(),
+            "raw",
+            Writes::Refused,
+        ));
+        if self.options.cloud_config.is_some() {
+            let image = self.directory.join("cloud-config");
+            drives.push(drive("cloud-config", image, "raw", Writes::Refused));
+        }
+        let parts = Parts {
+            lab: &self.lab,
+            memory_mib: self.options.memory_mib,
+            command_line: &self.options.command_line,
+            drives,
+            incoming: Some(self.directory.join("memory")),
+        };
+        let mut machine = Machine::start(&parts)?;
+        machine.go_on()?;
+        machine.wait_for_agent(Duration::from_secs(20))?;
+        machine.set_clock()?;
+        Ok(machine)
+    }
+
+    /// The serial console of the boot.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn console(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.directory.join("console"))?)
+    }
+}
