@@ -63,14 +63,6 @@ pub enum MountError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The target was renamed while the mount was being placed; the mount was taken away again.
-    #[error("{target:?} was moved to {found:?} during the hand-off; try again")]
-    TargetMoved {
-        /// The target.
-        target: PathBuf,
-        /// Where the mount came out.
-        found: PathBuf,
-    },
     /// Processes use it.
     #[error("{0:?} is in use; stop what uses it, or detach it lazily")]
     Busy(PathBuf),

@@ -53,8 +53,6 @@ pub struct MountFacts {
     pub id: MountId,
     /// The number by which mountinfo names it.
     pub table_id: u64,
-    /// The number by which mountinfo names the mount that it is on.
-    pub table_parent: u64,
     /// The file system's device.
     pub device: Device,
     /// File system type, with sub-type (`fuse.glusterfs`).
@@ -82,7 +80,6 @@ impl MountFacts {
                 unique: false,
             },
             table_id: row.id,
-            table_parent: row.parent,
             device: row.device,
             fs_type: row.fs_type.clone(),
             root: row.root.clone(),
@@ -256,7 +253,6 @@ fn parse(number: u64, buffer: &[u8]) -> io::Result<Option<MountFacts>> {
             unique: true,
         },
         table_id: answer.int(56)?.into(),
-        table_parent: answer.int(60)?.into(),
         device: Device {
             major: answer.int(16)?,
             minor: answer.int(20)?,

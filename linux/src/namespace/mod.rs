@@ -379,11 +379,6 @@ impl Inside {
         MountTable::read(&self.open_table()?)
     }
 
-    /// `/proc` as it was outside, for a working directory from which descriptors can be named.
-    pub(crate) fn proc(&self) -> BorrowedFd<'_> {
-        self.proc.as_fd()
-    }
-
     fn open_table(&self) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.proc, "thread-self/mountinfo", flags, Mode::empty())?;

@@ -177,7 +177,7 @@ impl Session {
             Err(Errno::XDEV) => return self.already(&path, &staged),
             Err(error) => return Err(system(&path, "opening the target")(error)),
         };
-        let placed = self.place(root, &path, staged, &target);
+        let placed = Self::place(root, &path, staged, &target);
         if placed.is_err() && prepared == Prepared::Created {
             // Best effort: the first error is the one to report.
             let _ = root.remove_here(relative);
@@ -209,9 +209,9 @@ impl Session {
         Ok(staged)
     }
 
-    /// Moves a staged mount to `target` and makes sure that it came out at `path`.
+    /// Moves a staged mount to `target`, which was opened below `root`. Whatever is renamed there
+    /// meanwhile, the directory stays on that tmpfs, and so does the mount.
     fn place(
-        &self,
         root: &TargetRoot,
         path: &Path,
         staged: Staged<'_>,
@@ -219,51 +219,17 @@ impl Session {
     ) -> Result<MountFacts, MountError> {
         move_mount(staged.fd(), "", target, "", BY_FD)
             .map_err(system(path, "moving the mount to its target"))?;
-        let (mount, before) = staged.into_placed();
-        let finished = self.finish(root, &mount, before);
-        match finished {
-            Ok(facts) if facts.target == path => Ok(facts),
-            Ok(facts) => {
-                self.take_away(&mount);
-                Err(MountError::TargetMoved {
-                    target: path.to_owned(),
-                    found: facts.target,
-                })
-            }
-            Err(error) => {
-                self.take_away(&mount);
-                Err(system(path, "looking up the mount in its place")(error))
-            }
-        }
-    }
-
-    fn finish(
-        &self,
-        root: &TargetRoot,
-        mount: &DetachedMount,
-        before: MountFacts,
-    ) -> std::io::Result<MountFacts> {
+        let (mount, mut facts) = staged.into_placed();
         if root.is_shared() {
-            make_private(mount)?;
+            // Placing it below a shared mount has made it shared.
+            make_private(&mount).map_err(system(path, "making the mount private"))?;
         }
-        let facts = self.facts(mount)?;
-        debug_assert_eq!(facts.id, before.id, "moving keeps the identity");
+        path.clone_into(&mut facts.target);
         Ok(facts)
     }
 
     pub(super) fn facts(&self, mount: &impl AsFd) -> std::io::Result<MountFacts> {
         facts_of(mount, self.lookup, || self.inside.mount_table())
-    }
-
-    /// Unmounts a mount by its descriptor, wherever it is.
-    fn take_away(&self, mount: &impl AsFd) {
-        let number = std::os::fd::AsRawFd::as_raw_fd(&mount.as_fd());
-        let path = format!("thread-self/fd/{number}");
-        let unmounted = rustix::process::fchdir(self.inside.proc())
-            .and_then(|()| unmount(path, UnmountFlags::DETACH));
-        if let Err(error) = unmounted {
-            tracing::error!(%error, "a mount that came out in the wrong place cannot be unmounted");
-        }
     }
 
     /// The target is taken: fine if by the same thing.

@@ -89,7 +89,7 @@ impl TargetRoot {
     /// # Errors
     /// [`MountError::WrongFileSystem`], [`MountError::WrongRoot`] when it is not as expected;
     /// [`MountError::Occupied`] when something else is mounted there; [`MountError::BadPath`];
-    /// [`MountError::TargetMoved`]; [`MountError::System`] when the kernel refuses, with `ELOOP`
+    /// [`MountError::System`] when the kernel refuses, with `ELOOP`
     /// for a symbolic link in the way. Nothing is left behind then.
     pub fn attach(
         &self,
