@@ -17,24 +17,30 @@ const NEEDED: [&str; 8] = [
     "docs/index.md",
 ];
 
-/// The needed documents are there, and `docs/index.md` leads to all others below docs.
+/// The needed documents are there, and links lead from `docs/index.md` to all others below docs.
 pub(super) fn exist(tree: &Tree) -> Vec<Finding> {
     let mut findings: Vec<Finding> = NEEDED
         .iter()
         .filter(|path| !tree.has(path))
         .map(|path| Finding::new(path, None, "is missing"))
         .collect();
-    let index = tree.text("docs/index.md").unwrap_or_default();
-    let linked: BTreeSet<String> = links(index).map(|(_, target)| target).collect();
+    let mut reached = BTreeSet::new();
+    let mut open = vec!["docs/index.md".to_owned()];
+    while let Some(path) = open.pop() {
+        let text = tree.text(&path).unwrap_or_default();
+        for (_, target) in links(text) {
+            let file = target.split('#').next().unwrap_or_default();
+            open.extend(resolve(&path, file).filter(|next| !reached.contains(next)));
+        }
+        reached.insert(path);
+    }
     for (path, _) in tree.ending_in(".md") {
-        let Some(name) = path
-            .strip_prefix("docs/")
-            .filter(|name| *name != "index.md")
-        else {
-            continue;
-        };
-        if !linked.contains(name) {
-            findings.push(Finding::new(path, None, "docs/index.md has no link to it"));
+        if path.starts_with("docs/") && !reached.contains(path) {
+            findings.push(Finding::new(
+                path,
+                None,
+                "no link leads to it from docs/index.md",
+            ));
         }
     }
     findings
@@ -195,6 +201,11 @@ mod tests {
         assert_eq!(exist(&Tree::of(&more)).len(), 1);
         more.retain(|(path, _)| *path != "docs/index.md");
         more.push(("docs/index.md", "[b](b.md)"));
+        assert_eq!(exist(&Tree::of(&more)), []);
+        more.push(("docs/c/d.md", ""));
+        assert_eq!(exist(&Tree::of(&more)).len(), 1);
+        more.retain(|(path, _)| *path != "docs/b.md");
+        more.push(("docs/b.md", "[d](c/d.md#x) [itself](b.md)"));
         assert_eq!(exist(&Tree::of(&more)), []);
     }
 }
