@@ -295,9 +295,7 @@ fn explain(error: MountError) -> Error {
         MountError::NotMounted(_)
         | MountError::WrongFileSystem { .. }
         | MountError::WrongRoot { .. } => ErrorKind::Plugin,
-        MountError::Occupied { .. } | MountError::Busy(_) | MountError::TargetMoved { .. } => {
-            ErrorKind::Busy
-        }
+        MountError::Occupied { .. } | MountError::Busy(_) => ErrorKind::Busy,
         MountError::Stuck { .. } => ErrorKind::Unreachable,
         MountError::BadPath { .. } => ErrorKind::InvalidArgument,
         _ => ErrorKind::Internal,
