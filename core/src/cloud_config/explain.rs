@@ -343,13 +343,36 @@ fn pattern_message(pattern: &str, found: &Value) -> String {
         (pattern_of::<VolumeName>(), VolumeName::new(text).err()),
         (pattern_of::<OptionText>(), OptionText::new(text).err()),
     ];
-    ours.into_iter()
+    let broken = ours
+        .into_iter()
         .filter(|(ours, _)| ours.as_str() == Some(pattern))
-        .find_map(|(_, error)| error)
-        .map_or_else(
-            || format!("{} is not of the form {pattern}", quoted(text)),
-            |error| error.to_string(),
-        )
+        .find_map(|(_, error)| error);
+    match broken {
+        Some(error) => error.to_string(),
+        None => misfit(pattern, text),
+    }
+}
+
+/// What a text that does not fit a foreign pattern has too much or too little, found by trying.
+fn misfit(pattern: &str, text: &str) -> String {
+    let shown = quoted(text);
+    let Ok(validator) = validator(&serde_json::json!({ "pattern": pattern })) else {
+        return format!("{shown} is not of the form {pattern}");
+    };
+    let fits = |text: String| validator.is_valid(&Value::String(text));
+    let odd: BTreeSet<char> = text.chars().filter(|c| !c.is_alphanumeric()).collect();
+    let first = text.chars().next();
+    if let Some(c) = odd.iter().find(|c| fits(text.replace(**c, ""))) {
+        return if first == Some(*c) && text.matches(*c).count() == 1 {
+            format!("{shown} must not begin with {c:?}")
+        } else {
+            format!("{shown} must not contain {c:?}")
+        };
+    }
+    if !text.is_empty() && fits(format!("/{text}")) {
+        return format!("{shown} must begin with '/'");
+    }
+    format!("{shown} is not of the form {pattern}")
 }
 
 fn pattern_of<T: JsonSchema>() -> Value {

@@ -29,6 +29,7 @@ fn kinds() -> BTreeMap<Kind, Manifest> {
                 "vers": { "anyOf": [{ "$ref": "#/$defs/Version" }, { "type": "null" }] },
                 "timeo": { "type": ["integer", "null"], "minimum": 1, "format": "uint32" },
                 "hard": { "type": "boolean" },
+                "root": { "type": "string", "pattern": "^/[^,]*$" },
             },
             "additionalProperties": false,
             "required": ["server"],
@@ -326,6 +327,20 @@ const BAD: &[(&str, &str, u64, &str, &[&str])] = &[
         9,
         "lazarette.storage.contexts.nas.exports[1]",
         &["must not begin with '-'"],
+    ),
+    (
+        "a text that lacks what its pattern wants at the beginning",
+        "lazarette:\n  storage:\n    contexts:\n      nas: {kind: nfs, server: a, root: srv}\n",
+        4,
+        "lazarette.storage.contexts.nas.root",
+        &["\"srv\" must begin with '/'"],
+    ),
+    (
+        "a text with something that its pattern does not want",
+        "lazarette:\n  storage:\n    contexts:\n      nas: {kind: nfs, server: a, root: '/a,b'}\n",
+        4,
+        "lazarette.storage.contexts.nas.root",
+        &["\"/a,b\" must not contain ','"],
     ),
     (
         "mount path outside /mnt",
