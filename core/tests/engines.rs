@@ -6,6 +6,7 @@
 //! namespace of its own.
 
 #![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "engines/dockerd.rs"]
 mod dockerd;

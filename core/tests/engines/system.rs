@@ -1,6 +1,7 @@
 //! Storage containers on a real dockerd, with a stand-in for the plugin host.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -22,6 +23,7 @@ grep -q ' /mnt tmpfs ' /proc/mounts && echo "/mnt is a tmpfs"
 touch /file 2>/dev/null || echo "the root is read-only"
 touch /run/lazarette/seen /run/file /tmp/file && echo "/run and /tmp are writable"
 mount -t tmpfs none /mnt 2>/dev/null && echo "mount works" || echo "mount is refused"
+echo "/etc/hosts is inode $(stat -c %i /etc/hosts)"
 grep NoNewPrivs /proc/self/status
 grep CapBnd /proc/self/status
 trap 'echo closing; exit 0' TERM
@@ -168,7 +170,9 @@ fn a_container_gets_what_was_granted_and_no_more() {
         it.ensure(&granted).await;
         it.ensure(&bare).await;
         let log = it.log(&granted.context, "CapBnd").await;
+        let hosts = std::fs::metadata("/etc/hosts").unwrap().ino();
         for line in [
+            &format!("/etc/hosts is inode {hosts}"),
             "arguments: supervise",
             "/mnt is a tmpfs",
             "the root is read-only",

@@ -62,6 +62,19 @@ fn volumes_are_made_shown_used_and_removed() {
         bad.contains("must not contain ','") && bad.contains("use 1 to 128"),
         "{bad}"
     );
+    // Of a name it knows, dockerd asks no driver again, whatever the options: case 16 cannot be
+    // had by this way; what does reach us is checked in `wire`.
+    let other = [
+        "volume",
+        "create",
+        "-d",
+        "stand-in",
+        "-o",
+        "server=other",
+        "media",
+    ];
+    assert_eq!(docker.ok(&other), "media");
+    assert_eq!(memory.calls("create"), ["create media"]);
     let unknown = docker.fails(&["volume", "inspect", "nothing"]);
     assert!(
         unknown.to_lowercase().contains("no such volume"),
