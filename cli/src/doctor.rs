@@ -14,8 +14,6 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::terminal::{STATE, Table, Terminal};
 
-pub(crate) use facts::{Facts, Module};
-
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +22,8 @@ enum State {
     Ok,
     /// It is not there, and something works less well or not at all without it.
     Optional,
+    /// It cannot be told.
+    Unknown,
     /// It is not there, and nothing works without it.
     Missing,
 }
@@ -63,7 +63,8 @@ pub(crate) fn run(
             modules.map(move |module| (module.clone(), manifest.kind.to_string()))
         })
         .collect::<Vec<_>>();
-    let mut findings = machine(&Facts::of_machine(&modules));
+    let mut findings = facts::kernel();
+    findings.extend(facts::modules(&modules));
     for (name, socket) in [
         ("system Docker", &arguments.system_docker),
         ("user Docker", &arguments.user_docker),
@@ -74,7 +75,7 @@ pub(crate) fn run(
                 name,
                 State::Missing,
                 format!(
-                    "{}: {error}; start it, or name its socket with --{}",
+                    "{}: {error}; start it (Debian has it in docker.io), or name its socket with --{}",
                     socket.display(),
                     name.replace(' ', "-").to_lowercase()
                 ),
@@ -96,50 +97,6 @@ pub(crate) fn run(
     show(&findings, arguments.json, terminal)
 }
 
-/// What the kernel and this process have.
-fn machine(facts: &Facts) -> Vec<Finding> {
-    let mut findings = vec![Finding::new("kernel", State::Ok, facts.release.clone())];
-    for feature in &facts.features {
-        findings.push(match (&feature.missing, feature.required) {
-            (None, _) => Finding::new(feature.name, State::Ok, feature.purpose),
-            (Some(why), required) => Finding::new(
-                feature.name,
-                if required {
-                    State::Missing
-                } else {
-                    State::Optional
-                },
-                format!("{}: {why}; {}", feature.purpose, feature.remedy),
-            ),
-        });
-    }
-    findings.extend(facts.modules.iter().map(module));
-    findings
-}
-
-fn module(module: &Module) -> Finding {
-    let what = format!("module {}", module.name);
-    if module.loaded {
-        return Finding::new(what, State::Ok, format!("for {}", module.purpose));
-    }
-    if module.available {
-        let remark = format!("for {}; loaded when needed", module.purpose);
-        return Finding::new(what, State::Ok, remark);
-    }
-    Finding::new(
-        what,
-        if module.required {
-            State::Missing
-        } else {
-            State::Optional
-        },
-        format!(
-            "for {}; install the package with the modules of this kernel (on Debian linux-image-ARCH, not linux-image-cloud-ARCH)",
-            module.purpose
-        ),
-    )
-}
-
 fn show(findings: &[Finding], json: bool, terminal: &mut Terminal) -> Result<(), Failure> {
     let missing = findings
         .iter()
@@ -153,6 +110,7 @@ fn show(findings: &[Finding], json: bool, terminal: &mut Terminal) -> Result<(),
             let state = match finding.state {
                 State::Ok => "ok",
                 State::Optional => "optional",
+                State::Unknown => "unknown",
                 State::Missing => "missing",
             };
             table.row([finding.what.clone(), state.into(), finding.remark.clone()]);
