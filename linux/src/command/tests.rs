@@ -227,3 +227,45 @@ fn a_log_file_gets_both_streams() {
     log.read_to_string(&mut text).unwrap();
     assert_eq!(text, "out\nerr\n");
 }
+
+/// A frozen process (cgroup v1) does not die from SIGKILL until it is thawed, as one that waits for a
+/// dead server.
+#[test]
+fn what_does_not_die_is_abandoned_counted_and_reaped_later() {
+    let cgroup = format!(
+        "/sys/fs/cgroup/freezer/lazarette-test-{}",
+        std::process::id()
+    );
+    if std::fs::create_dir(&cgroup).is_err() {
+        println!("skipped: needs root and the freezer of cgroup v1");
+        return;
+    }
+    let script =
+        format!("echo $$ > {cgroup}/cgroup.procs; echo FROZEN > {cgroup}/freezer.state; sleep 9");
+    let before = abandoned();
+    let error = sh(&script)
+        .deadline(Duration::from_millis(200))
+        .run()
+        .unwrap_err();
+    assert!(
+        matches!(error.failure, Failure::Abandoned { .. }),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("hangs in the kernel and is abandoned"),
+        "{error}"
+    );
+    assert_eq!(abandoned(), before + 1);
+    std::fs::write(format!("{cgroup}/freezer.state"), "THAWED").unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while abandoned() > before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(abandoned(), before);
+    while std::fs::remove_dir(&cgroup).is_err() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!Path::new(&cgroup).exists());
+}

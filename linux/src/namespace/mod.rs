@@ -17,8 +17,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use sys_mount::MountFlags;
 
 pub(crate) use resident::Resident;
 
@@ -419,7 +420,12 @@ fn prepare_pin_directory(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount(OURS, &real, "tmpfs", flags, c"mode=0700,size=1m")?;
+    // Dropping what this returns leaves the mount in place.
+    sys_mount::Mount::builder()
+        .fstype("tmpfs")
+        .flags(flags)
+        .data("mode=0700,size=1m")
+        .mount(OURS, &real)?;
     rustix::mount::mount_change(&real, MountPropagationFlags::PRIVATE)?;
     Ok(())
 }
@@ -427,3 +433,6 @@ fn prepare_pin_directory(directory: &Path) -> io::Result<()> {
 fn fd_number(fd: &impl AsFd) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd())
 }
+
+#[cfg(test)]
+mod tests;

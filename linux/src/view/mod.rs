@@ -48,6 +48,7 @@ use rustix::mount::{
 
 pub use container::{CheckedMount, replace_in_process};
 pub use detach::{Detached, Rung, Rungs};
+pub(crate) use replace::BENEATH;
 pub use replace::{Replaced, Way};
 pub use session::{Attached, Attachment, Session};
 pub use target_root::{Prepared, Sharing, TargetRoot};

@@ -26,7 +26,10 @@ fn with_name(fixture: &Fixture, text: &str) -> DetachedMount {
 }
 
 /// A process in `namespace` that prints what it reads at `path`, over and over.
-fn reader(namespace: &MountNamespace, path: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
+fn reader(
+    namespace: &MountNamespace,
+    path: &Path,
+) -> (Child, impl Iterator<Item = String> + use<>) {
     let script = "while :; do read -r line < \"$0\" || line=error; echo \"$line\"; done";
     let mut child = Command::new("/bin/sh")
         .args(["-c", script])
