@@ -11,7 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod calls;
+mod context;
 mod describe;
+mod handoff;
+mod link;
+mod serve;
+mod supervise;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,7 +46,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(())
         }
         Command::Describe { plugin } => describe::describe(&plugin),
-        Command::Serve(_) | Command::Supervise(_) => Err("not in this build".into()),
+        Command::Serve(paths) => serve::serve(paths),
+        Command::Supervise(paths) => supervise::supervise(&paths),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

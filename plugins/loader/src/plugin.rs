@@ -109,7 +109,9 @@ fn load(path: &Path) -> Result<Plugin, Refusal> {
         .into_raw()
         .cast::<Header>()
         .cast_const();
-    std::mem::forget(library);
+    // Never unloaded. The descriptor stays open as well: the dynamic loader takes a library for the
+    // one it has loaded before if the name is the same, so no other file may get this number.
+    std::mem::forget((library, file));
     if symbol.is_null() || !symbol.cast::<Descriptor>().is_aligned() {
         return Err(Refusal::Magic);
     }

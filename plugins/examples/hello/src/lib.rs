@@ -12,7 +12,7 @@
 //! `docker volume create -d hello -o size=64M three`
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lazarette_plugin::*;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,11 @@ impl Hello {
     }
 
     fn late(&self, call: &Call) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(self.config.delay_ms).min(call.remaining()));
+        let end = Instant::now() + Duration::from_millis(self.config.delay_ms);
+        while Instant::now() < end {
+            call.check()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
         call.check()
     }
 }
