@@ -125,6 +125,7 @@ impl MountNamespace {
                 name: "(new)".to_owned(),
             })
         })
+        .map_err(|error| fail("starting a thread", error))?
     }
 
     /// The namespace of the calling thread.
@@ -267,6 +268,7 @@ impl MountNamespace {
             let inside = self.enter_this_thread(proc)?;
             Ok(work(&inside))
         })
+        .map_err(|error| NamespaceError::new(&self.name, "starting a thread", error))?
     }
 
     /// Like [`MountNamespace::enter`], for work that may hang: after `limit` the thread is left to
@@ -393,18 +395,15 @@ pub(crate) fn open_proc() -> io::Result<OwnedFd> {
 }
 
 /// Runs `work` in a thread of its own and waits for it; a panic goes on in the caller.
-fn in_fresh_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+fn in_fresh_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let handle = thread::Builder::new()
             .name("namespace".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, work);
-        match handle {
-            Ok(handle) => handle
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => panic!("no thread can be started: {error}"),
-        }
+            .spawn_scoped(scope, work)?;
+        Ok(handle
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

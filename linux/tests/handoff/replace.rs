@@ -131,6 +131,29 @@ fn a_busy_old_mount_is_replaced_too_and_lives_on_for_its_users() {
     assert_eq!(fixture.rows("a").len(), 1);
 }
 
+/// The kernel refuses to put anything beneath a shared directory that is bound onto itself.
+#[test]
+fn what_nothing_fits_beneath_is_swapped() {
+    let Some(fixture) = Fixture::new() else {
+        return;
+    };
+    let target = Path::new("a");
+    fixture.root.prepare(target).unwrap();
+    let path = fixture.target("a");
+    fixture.in_view(|_| rustix::mount::mount_bind(&path, &path).unwrap());
+    let replaced = fixture
+        .root
+        .replace(target, with_name(&fixture, "new"), &tmpfs(), PLAIN)
+        .unwrap();
+    assert_eq!(replaced.way, Way::Swapped);
+    assert!(replaced.facts.no_suid && replaced.facts.no_dev && replaced.facts.private);
+    assert_eq!(replaced.facts.target, path);
+    assert_eq!(fixture.read("a/name").unwrap(), "new\n");
+    assert_eq!(fixture.rows("a").len(), 1);
+    fixture.root.detach(target, Rungs::default()).unwrap();
+    fixture.assert_clean();
+}
+
 /// A container has its own namespace and its own copy of the mount, at its own place.
 #[test]
 fn a_running_container_is_healed_in_place() {
