@@ -144,10 +144,8 @@ fn boot_id() -> Result<String> {
 
 fn say_ready(notify: bool) {
     tracing::info!("ready");
-    if notify {
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-            tracing::error!("cannot say READY=1: {error}");
-        }
+    if notify && let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::error!("cannot say READY=1: {error}");
     }
 }
 

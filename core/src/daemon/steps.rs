@@ -49,7 +49,7 @@ struct Links {
 /// What a step needs to know of the world at its start.
 pub enum Order {
     /// For a step on a context.
-    Context(Box<ContextEntry>, Option<KindEntry>),
+    Context(Box<(ContextEntry, Option<KindEntry>)>),
     /// For a step on a volume.
     Volume(Box<VolumeEntry>),
 }
@@ -76,10 +76,10 @@ impl Hands {
     /// Does `step`. Whatever it comes to, it ends.
     pub async fn take(self: Arc<Self>, step: Step, order: Order) -> Result<Outcome> {
         match (step, order) {
-            (Step::Context(name, act), Order::Context(context, kind)) => match act {
-                ContextAct::Start => self.start(&name, &context, kind).await,
+            (Step::Context(name, act), Order::Context(known)) => match act {
+                ContextAct::Start => self.start(&name, known.0, known.1).await,
                 ContextAct::Link => self.connect(&name).await,
-                ContextAct::Open => self.open(&name, context.config).await,
+                ContextAct::Open => self.open(&name, known.0.config).await,
                 ContextAct::List => self.list(&name).await,
                 ContextAct::Close => self.close(&name).await,
                 ContextAct::Stop => self.stop(&name).await,
@@ -144,7 +144,7 @@ impl Hands {
     async fn start(
         &self,
         name: &ContextName,
-        context: &ContextEntry,
+        context: ContextEntry,
         kind: Option<KindEntry>,
     ) -> Result<Outcome> {
         let kind = kind.ok_or_else(|| {

@@ -395,10 +395,8 @@ impl Supervisor {
     fn begin(&mut self, step: Step) {
         let order = match &step {
             Step::Context(name, _) => self.world.contexts.get(name).map(|context| {
-                Order::Context(
-                    Box::new(context.clone()),
-                    self.world.kinds.get(&context.kind).cloned(),
-                )
+                let kind = self.world.kinds.get(&context.kind).cloned();
+                Order::Context(Box::new((context.clone(), kind)))
             }),
             Step::Volume(name, _) => self
                 .world
