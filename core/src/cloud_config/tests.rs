@@ -948,3 +948,32 @@ mod properties {
         }
     }
 }
+
+/// The examples that the documents show must be what they say they are.
+#[test]
+fn the_documents_examples_are_valid() {
+    let root = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut seen = 0;
+    for file in [
+        "README.md",
+        "docs/configuration.md",
+        "docs/nfs.md",
+        "docs/boot.md",
+    ] {
+        // The documents of a kind come and go with it.
+        let Ok(text) = std::fs::read_to_string(root.join(file)) else {
+            continue;
+        };
+        for block in text.split("```yaml\n").skip(1) {
+            let Some((example, _)) = block.split_once("```") else {
+                continue;
+            };
+            if example.starts_with("#cloud-config") {
+                seen += 1;
+                let source = Source::new(file, example);
+                assert_eq!(check(&source, &BTreeMap::new()), [], "{example}");
+            }
+        }
+    }
+    assert!(seen >= 2, "{seen}");
+}
