@@ -23,7 +23,7 @@ is JSON and nothing else. NO_COLOR switches colours off.";
 
 /// Looks at and drives Lazarette, the storage of this machine's containers.
 #[derive(Debug, Parser)]
-#[command(name = "laz", version, about, after_help = EXIT_STATUS, propagate_version = true)]
+#[command(name = "laz", version, after_help = EXIT_STATUS, propagate_version = true)]
 pub struct Arguments {
     /// The control socket of core.
     #[arg(long, global = true, env = "LAZARETTE_SOCKET", default_value = SOCKET, value_name = "PATH")]
