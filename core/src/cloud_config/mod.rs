@@ -127,6 +127,24 @@ pub fn check(source: &Source, kinds: &BTreeMap<Kind, Manifest>) -> Vec<Problem> 
     load(std::slice::from_ref(source), kinds).problems
 }
 
+/// What is wrong with `sources[candidate]` as one of `sources`: what it says wrongly itself, and
+/// what goes wrong elsewhere because of it. What it refers to may be in another source.
+pub fn check_among(
+    sources: &[Source],
+    candidate: usize,
+    kinds: &BTreeMap<Kind, Manifest>,
+) -> Vec<Problem> {
+    let Some(name) = sources.get(candidate).map(|source| &source.name) else {
+        return Vec::new();
+    };
+    let mut others = sources.to_vec();
+    others.remove(candidate);
+    let known = load(&others, kinds).problems;
+    let mut problems = load(sources, kinds).problems;
+    problems.retain(|problem| problem.source == *name || !known.contains(problem));
+    problems
+}
+
 /// The cloud-configs in directory `dir` (`*.yml`, `*.yaml`) in the order of their names. A file
 /// that cannot be read is left out and told; a directory that is not there holds none.
 pub fn read_directory(dir: &FilePath) -> (Vec<Source>, Vec<Problem>) {

@@ -977,3 +977,29 @@ fn the_documents_examples_are_valid() {
     }
     assert!(seen >= 2, "{seen}");
 }
+
+#[test]
+fn a_candidate_may_refer_to_other_sources_and_is_not_blamed_for_them() {
+    let volume = |context: &str| {
+        let text =
+            format!("lazarette:\n  storage:\n    volumes:\n      db: {{context: {context}}}\n");
+        Source::new("candidate", text)
+    };
+    let bad = Source::new("bad", "hostnam: x\n");
+    let nas = Source::new("defaults", NAS);
+    let among =
+        |candidate: Source| check_among(&[nas.clone(), bad.clone(), candidate], 2, &kinds());
+    assert_eq!(among(volume("nas")), []);
+    assert_eq!(among(volume("nsa")).len(), 1);
+    assert_eq!(among(volume("nsa"))[0].source, "candidate");
+
+    // It spoils what another source declares: that is its doing.
+    let spoils = Source::new(
+        "candidate",
+        "lazarette:\n  storage:\n    contexts:\n      nas: {timeo: x}\n",
+    );
+    let others = Source::new("volumes", volume("nas").text);
+    let problems = check_among(&[nas.clone(), others, spoils], 2, &kinds());
+    let sources: Vec<_> = problems.iter().map(|p| p.source.as_str()).collect();
+    assert_eq!(sources, ["volumes", "candidate"], "{problems:?}");
+}

@@ -89,9 +89,16 @@ impl Configuration {
         cloud_config::schema(&self.kinds)
     }
 
-    /// What is wrong with `text`.
+    /// What is wrong with `text` in the place of the operator's cloud-config: it may refer to what
+    /// other sources declare, and is not blamed for what is wrong with them.
     pub fn check(&self, text: &str) -> Vec<Problem> {
-        cloud_config::check(&Source::new("cloud-config", text), &self.kinds)
+        let place = self.directory.join(&self.operator_source);
+        let place = place.display().to_string();
+        let (mut sources, _) = cloud_config::read_directory(&self.directory);
+        sources.retain(|source| source.name != place);
+        let index = sources.partition_point(|source| source.name < place);
+        sources.insert(index, Source::new("cloud-config", text));
+        cloud_config::check_among(&sources, index, &self.kinds)
     }
 
     /// Makes `text` the operator's cloud-config, for now and for the next boot, if nothing is wrong with it.
