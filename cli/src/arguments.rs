@@ -63,6 +63,12 @@ pub(crate) enum Verb {
     Logs(LogsArguments),
     /// Check what this machine has of what Lazarette needs, and say how to get the rest.
     Doctor(DoctorArguments),
+    /// Unmount everything and stop all storage containers, because the machine goes down.
+    Drain {
+        /// Do not ask, although every container loses its storage.
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Print the completion script of a shell.
     Completions {
         /// Which shell.

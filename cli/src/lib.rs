@@ -31,6 +31,8 @@ use std::ffi::OsString;
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
 
+use lazarette_core::control::Request;
+
 pub use arguments::Arguments;
 pub use terminal::Terminal;
 
@@ -88,7 +90,16 @@ fn verb(arguments: Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
         Verb::Kinds(wanted) => kinds::run(&wanted, &client, terminal),
         Verb::Logs(wanted) => logs::run(wanted, &client, terminal),
         Verb::Doctor(doctor) => doctor::run(&doctor, &client, terminal),
+        Verb::Drain { yes } => drain(yes, &client, terminal),
         Verb::Completions { shell } => manual::completions(shell, terminal),
         Verb::Man { directory } => manual::man(directory.as_deref(), terminal),
     }
+}
+
+fn drain(yes: bool, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
+    if !yes {
+        terminal.confirm("Take the storage away from every container?")?;
+    }
+    client.get::<()>(&Request::Drain)?;
+    terminal.line("everything is unmounted")
 }

@@ -133,6 +133,12 @@ fn a_volume_is_made_as_with_docker() {
     assert_eq!(options["export"], "/a=b");
     assert_eq!(options["soft"], "");
 
+    core.laz(&["volume", "create", "-d", "nfs", "media"]);
+    let Request::VolumeCreate(NewVolume { kind, .. }) = core.last_request() else {
+        panic!("{:?}", core.last_request());
+    };
+    assert_eq!(kind.unwrap().as_str(), "nfs", "as docker's users write it");
+
     let ran = core.laz(&["volume", "create", "media"]);
     assert_eq!(ran.status, 2, "neither kind nor context");
     assert!(ran.errors.contains("--kind"), "{}", ran.errors);
@@ -673,4 +679,14 @@ fn the_doctor_says_what_is_missing_and_fails_for_it() {
         "{}",
         ran.output
     );
+}
+
+#[test]
+fn draining_needs_a_yes() {
+    let core = StandIn::answering(|_| done(()));
+    let ran = core.laz(&["drain"]);
+    assert_eq!(ran.status, 1, "{}", ran.errors);
+    assert!(core.requests.lock().unwrap().is_empty());
+    assert_eq!(core.laz(&["drain", "--yes"]).status, 0);
+    assert_eq!(core.last_request(), Request::Drain);
 }

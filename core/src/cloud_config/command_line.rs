@@ -49,7 +49,7 @@ pub fn from_kernel_command_line(command_line: &str) -> (Option<Source>, Vec<Prob
     (source, problems)
 }
 
-/// The words of the line; spaces inside double quotes or brackets do not end one.
+/// The words of the line; a space inside double quotes does not end one.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     line.split(move |c: char| {
