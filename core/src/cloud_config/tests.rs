@@ -896,6 +896,36 @@ mod properties {
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }
 
+    /// Contexts, and whether they are good.
+    const CONTEXTS: &[(&str, bool)] = &[
+        ("{kind: nfs, server: a}", true),
+        (
+            "{kind: nfs, server: a, vers: '3', exports: [/a, /b], hard: true}",
+            true,
+        ),
+        ("{kind: hello}", true),
+        ("{kind: nfs}", false),
+        ("{kind: nfs, server: [a]}", false),
+        ("{kind: nfs, server: a, servr: b}", false),
+        ("{kind: nfs, server: 'a,b'}", false),
+        ("{kind: nowhere}", false),
+        ("{server: a}", false),
+        ("5", false),
+        ("", false),
+        ("[kind, nfs]", false),
+        ("{kind: nfs, server: a, timeo: !x 5}", false),
+    ];
+
+    /// What volumes have beside their context, and whether it is good for every kind above.
+    const VOLUMES: &[(&str, bool)] = &[
+        ("", true),
+        (", required: true, read_only: true", true),
+        (", required: maybe", false),
+        (", mount: /etc", false),
+        (", mount: /mnt/c0", false),
+        (", mount: [x]", false),
+    ];
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -916,6 +946,35 @@ mod properties {
             let again = load(&[Source::new("y", text)], &kinds());
             prop_assert_eq!(again.problems, vec![]);
             prop_assert_eq!(again.config, config);
+        }
+
+        #[test]
+        fn the_good_ones_among_bad_ones_are_kept_and_only_these(
+            contexts in proptest::collection::vec(0..CONTEXTS.len(), 0..6),
+            volumes in proptest::collection::vec((0..VOLUMES.len(), 0..6_usize), 0..6),
+        ) {
+            let mut text = String::from("lazarette:\n  storage:\n    contexts:\n");
+            let mut good_contexts = Vec::new();
+            for (index, which) in contexts.iter().enumerate() {
+                let (body, good) = CONTEXTS[*which];
+                text.push_str(&format!("      c{index}: {body}\n"));
+                good_contexts.extend(good.then(|| format!("c{index}")));
+            }
+            text.push_str("    volumes:\n");
+            let mut good_volumes = Vec::new();
+            for (index, (which, context)) in volumes.iter().enumerate() {
+                let (body, good) = VOLUMES[*which];
+                let context = format!("c{context}");
+                text.push_str(&format!("      v{index}: {{context: {context}{body}}}\n"));
+                let good = good && good_contexts.contains(&context);
+                good_volumes.extend(good.then(|| format!("v{index}")));
+            }
+            let loaded = load(&[Source::new("x", text.clone())], &kinds());
+            let storage = loaded.config.lazarette.storage;
+            let names: Vec<String> = storage.contexts.keys().map(ToString::to_string).collect();
+            prop_assert_eq!(names, good_contexts, "{}", text);
+            let names: Vec<String> = storage.volumes.keys().map(ToString::to_string).collect();
+            prop_assert_eq!(names, good_volumes, "{}", text);
         }
 
         #[test]
