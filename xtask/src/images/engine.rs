@@ -17,8 +17,12 @@ use crate::progress::step;
 /// Raised when what is done with the images changes.
 const VERSION: &str = "1";
 
-/// Where the plugin host and the plugin are in a plugin's image.
-const IN_IMAGE: &str = "usr/lib/lazarette";
+/// What every plugin's image has beside its tools: core starts the plugin host by its name.
+const LAYER: &str = "\
+COPY laz-plugin-host /usr/bin/
+COPY plugin.so /usr/lib/lazarette/
+ENTRYPOINT [\"laz-plugin-host\", \"supervise\"]
+";
 
 /// The system engine's data root without our own programs.
 pub(super) struct Base {
@@ -136,10 +140,7 @@ pub(super) fn with_plugins(base: &Base, rootfs: &Path, programs: &Programs) -> R
                 fs::create_dir_all(&context)?;
                 fs::copy(&programs.host, context.join("laz-plugin-host"))?;
                 fs::copy(&plugin.library, context.join("plugin.so"))?;
-                let dockerfile = format!(
-                    "FROM {tools}\nCOPY laz-plugin-host plugin.so /{IN_IMAGE}/\n\
-                     ENTRYPOINT [\"/{IN_IMAGE}/laz-plugin-host\", \"supervise\"]\n"
-                );
+                let dockerfile = format!("FROM {tools}\n{LAYER}");
                 fs::write(context.join("Dockerfile"), dockerfile)?;
                 let label =
                     |name: &str, value: &str| (format!("dev.lazarette.{name}"), value.to_owned());
