@@ -253,7 +253,8 @@ fn user_docker(boot: &mut Boot) -> Result<Outcome, Error> {
         // The service itself goes on waiting for it.
         return Err(Error::Late {
             what: format!(
-                "core has made no view ({error}); user Docker starts as soon as it does; no view"
+                "core has made no view ({}); user Docker starts as soon as it does; no view",
+                chain(&error)
             ),
             seconds: engines::core_limit(&boot.config.lazarette.docker).as_secs(),
         });

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::{Error, all, chain};
 use crate::layout::Layout;
@@ -107,11 +107,7 @@ pub fn prepare(layout: &Layout) -> Result<Outcome, Error> {
     if let Err(error) = mount_change(&layout.root, flags) {
         failures.push(format!("cannot make / shared: {error}"));
     }
-    let limit = Rlimit {
-        current: Some(OPEN_FILES),
-        maximum: Some(OPEN_FILES),
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    if let Err(error) = raise_open_files() {
         failures.push(format!("cannot raise the number of open files: {error}"));
     }
     let mut tell = |result: Result<(), Error>| {
@@ -135,6 +131,22 @@ pub fn prepare(layout: &Layout) -> Result<Outcome, Error> {
     } else {
         Outcome::Noted(format!("this kernel has no {}", missing.join(", ")))
     })
+}
+
+/// Raises the limit, at least as far as it may be raised.
+fn raise_open_files() -> Result<(), Errno> {
+    let both = |limit| Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    match setrlimit(Resource::Nofile, both(Some(OPEN_FILES))) {
+        // Without CAP_SYS_RESOURCE.
+        Err(Errno::PERM) => {
+            let most = getrlimit(Resource::Nofile).maximum;
+            setrlimit(Resource::Nofile, both(most))
+        }
+        result => result,
+    }
 }
 
 fn mount_row(row: &EarlyMount, layout: &Layout) -> Result<(), Error> {

@@ -69,7 +69,10 @@ pub fn offer(
                         Err(error) => told.line(format!("emergency: {}", chain(&error))),
                     }
                 }
-                Err(error) => told.line(format!("emergency: {}: {error}", device.display())),
+                Err(error) => {
+                    told.line(format!("emergency: {}: {error}", device.display()));
+                    return;
+                }
             }
             thread::sleep(PAUSE);
         }

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lazarette_linux::command::{Child, ChildOutput, Command, Exit};
-use lazarette_linux::namespace::MountNamespace;
+use lazarette_linux::namespace::{MountNamespace, NamespaceError};
 
 use crate::console::Console;
 use crate::error::{Error, chain};
@@ -70,6 +70,8 @@ pub struct Status {
 struct Inner {
     status: Status,
     child: Option<Arc<Child>>,
+    /// A life has begun; what the program says counts, even before we know its process.
+    alive: bool,
     stopping: bool,
     over: bool,
 }
@@ -240,7 +242,7 @@ impl Shared {
             match notify::receive(socket) {
                 Ok(message) => {
                     let mut inner = self.lock();
-                    inner.status.ready |= message.ready && inner.child.is_some();
+                    inner.status.ready |= message.ready && inner.alive;
                     if let Some(text) = message.status {
                         inner.status.text = text;
                     }
@@ -280,13 +282,16 @@ impl Shared {
 
     /// One life of the program; returns how long to wait before the next.
     fn live_once(&self, backoff: &mut Backoff) -> Duration {
+        self.lock().alive = true;
         let child = match self.launch() {
             Ok(child) => Arc::new(child),
             Err(NotStarted::Waiting(what)) => {
+                self.lock().alive = false;
                 self.explain(what);
                 return VIEW_POLL;
             }
             Err(NotStarted::Failed(error)) => {
+                self.lock().alive = false;
                 self.explain(format!("cannot be started: {}", chain(&error)));
                 let pause = backoff.pause(Duration::ZERO);
                 self.lock().status.failures = backoff.failures();
@@ -299,7 +304,6 @@ impl Shared {
             let mut inner = self.lock();
             inner.child = Some(Arc::clone(&child));
             inner.status.starts = inner.status.starts.saturating_add(1);
-            inner.status.text.clear();
             if inner.stopping {
                 drop(inner);
                 // The machine began to stop while we started it.
@@ -315,7 +319,9 @@ impl Shared {
         let stopping = {
             let mut inner = self.lock();
             inner.child = None;
+            inner.alive = false;
             inner.status.ready = false;
+            inner.status.text.clear();
             inner.status.failures = backoff.failures();
             inner.stopping
         };
@@ -360,7 +366,9 @@ impl Shared {
             command = command.env(name, value);
         }
         if let Some(pin) = &spec.view {
-            let waiting = |error| NotStarted::Waiting(format!("waiting for the view: {error}"));
+            let waiting = |error: NamespaceError| {
+                NotStarted::Waiting(format!("waiting for the view: {}", chain(&error)))
+            };
             let namespace = MountNamespace::open_pin(pin).map_err(waiting)?;
             command = command.in_namespace(&namespace).map_err(waiting)?;
         }
