@@ -4,9 +4,11 @@ mod accelerator;
 mod apt;
 mod cache;
 mod command;
+mod demo;
 mod images;
 mod packages;
 mod progress;
+mod test;
 mod tidy;
 mod vm;
 
@@ -32,6 +34,9 @@ enum Task {
         refresh: bool,
     },
     Vm(vm::Vm),
+    Test(test::Test),
+    /// Boot the OS and show, step by step, how a user's container gets to an NFS export.
+    Demo,
     /// Check the invariants of ARCHITECTURE.md that can be checked.
     Tidy,
     /// Part of `images`, inside a mount namespace.
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Task::Vm(vm) => vm.run(),
+        Task::Test(test) => test.run(),
+        Task::Demo => demo::run(),
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::BakeInside { job } => images::bake_inside(&job).map(|()| ExitCode::SUCCESS),
     };

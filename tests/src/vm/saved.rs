@@ -76,6 +76,7 @@ impl Saved {
         }
         let mut machine = Machine::boot_from(&self.lab, &self.options, drives, &self.directory)?;
         machine.prepare()?;
+        machine.run("lab-settle")?.ok()?;
         machine
             .run("sync; echo 3 > /proc/sys/vm/drop_caches")?
             .ok()?;
