@@ -26,7 +26,7 @@ pub struct Report {
     pub plain: usize,
     /// How many needed force.
     pub forced: usize,
-    /// Detached although they are busy: their data may not be written out.
+    /// Busy to the end and detached; the sync that follows writes what they hold.
     pub detached: Vec<PathBuf>,
     /// What is still mounted.
     pub left: Vec<PathBuf>,
