@@ -130,13 +130,19 @@ impl Config {
                     export.path,
                     quoted(&name)
                 ))
-                .remedy(format!("name one of them: {{path: {}, name: …}}", export.path)));
+                .remedy(format!(
+                    "name one of them: {{path: {}, name: …}}",
+                    export.path
+                )));
             }
             names.push((name, export));
             self.options
                 .overlaid_by(&export.options)
                 .check()
-                .map_err(|e| Error { message: format!("export {}: {}", export.path, e.message), ..e })?;
+                .map_err(|e| Error {
+                    message: format!("export {}: {}", export.path, e.message),
+                    ..e
+                })?;
         }
         Ok(())
     }
@@ -188,7 +194,15 @@ pub struct Place {
 }
 
 /// The fields of [`Place`].
-const PLACE: &[&str] = &["export", "path", "create", "mode", "uid", "gid", "on_remove"];
+const PLACE: &[&str] = &[
+    "export",
+    "path",
+    "create",
+    "mode",
+    "uid",
+    "gid",
+    "on_remove",
+];
 
 /// Permission bits, written in octal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,7 +222,9 @@ impl TryFrom<String> for OctalMode {
         let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         match u32::from_str_radix(&text, 8) {
             Ok(mode) if digits && mode & 0o4000 == 0 => Ok(Self(mode)),
-            Ok(_) if digits => Err(Error::invalid(format!("mode {text}: setuid is not allowed"))),
+            Ok(_) if digits => Err(Error::invalid(format!(
+                "mode {text}: setuid is not allowed"
+            ))),
             _ => Err(Error::invalid(format!("mode {}: not octal", quoted(&text)))
                 .remedy("write three or four octal digits in quotes: \"0750\"")),
         }
@@ -286,7 +302,7 @@ impl JsonSchema for VolumeOptions {
 /// Options of nfs(5) whose error says why an option is not offered, where there is a reason.
 fn nfs_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
     let map = Map::deserialize(deserializer)?;
-    for name in map.keys().filter(|n| !options::NAMES.contains(&n.as_str())) {
+    if let Some(name) = map.keys().find(|n| !options::NAMES.contains(&n.as_str())) {
         return Err(de::Error::custom(match options::refused(name) {
             Some(why) => format!("`{name}` is not offered: {why}"),
             None => format!("unknown option {}", quoted(name)),

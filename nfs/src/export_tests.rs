@@ -24,9 +24,15 @@ fn exports_are_paths_or_paths_with_more() {
 #[test]
 fn clashing_or_impossible_names_say_which() {
     let clash = config(json!({"server": "nas", "exports": ["/a/media", "/b/media"]})).unwrap_err();
-    assert!(clash.contains("/a/media") && clash.contains("/b/media") && clash.contains("\"media\""), "{clash}");
+    assert!(
+        clash.contains("/a/media") && clash.contains("/b/media") && clash.contains("\"media\""),
+        "{clash}"
+    );
     let root = config(json!({"server": "nas", "exports": ["/"]})).unwrap_err();
-    assert!(root.contains("export /") && root.contains("name:"), "{root}");
+    assert!(
+        root.contains("export /") && root.contains("name:"),
+        "{root}"
+    );
     let odd = config(json!({"server": "nas", "exports": ["/srv/My Files"]})).unwrap_err();
     assert!(odd.contains("My Files"), "{odd}");
 }
@@ -37,13 +43,31 @@ fn what_is_wrong_is_named() {
         (json!({"exports": []}), "server"),
         (json!({"server": "nas", "servr": 1}), "servr"),
         (json!({"server": "-nas"}), "-nas"),
-        (json!({"server": "nas", "options": {"retry": 5}}), "`retry` is not offered"),
-        (json!({"server": "nas", "options": {"rsize": 1000}}), "`rsize`: invalid value: integer `1000`"),
-        (json!({"server": "nas", "options": {"wat": 1}}), "unknown option \"wat\""),
-        (json!({"server": "nas", "exports": [{"path": "/a", "options": {"bg": true}}]}), "`bg`"),
-        (json!({"server": "nas", "exports": [{"path": "/a", "x": 1}]}), "x"),
+        (
+            json!({"server": "nas", "options": {"retry": 5}}),
+            "`retry` is not offered",
+        ),
+        (
+            json!({"server": "nas", "options": {"rsize": 1000}}),
+            "`rsize`: invalid value: integer `1000`",
+        ),
+        (
+            json!({"server": "nas", "options": {"wat": 1}}),
+            "unknown option \"wat\"",
+        ),
+        (
+            json!({"server": "nas", "exports": [{"path": "/a", "options": {"bg": true}}]}),
+            "`bg`",
+        ),
+        (
+            json!({"server": "nas", "exports": [{"path": "/a", "x": 1}]}),
+            "x",
+        ),
         (json!({"server": "nas", "exports": ["a"]}), "begin with '/'"),
-        (json!({"server": "nas", "options": {"vers": 3}, "exports": [{"path": "/a", "options": {"clientaddr": "::1"}}]}), "export /a"),
+        (
+            json!({"server": "nas", "options": {"vers": 3}, "exports": [{"path": "/a", "options": {"clientaddr": "::1"}}]}),
+            "export /a",
+        ),
     ] {
         let error = config(bad.clone()).unwrap_err();
         assert!(error.contains(says), "{bad}: {error}");
@@ -61,7 +85,10 @@ fn a_volume_s_options_are_flat_and_come_back_as_they_were() {
     assert_eq!(options.nfs.soft, Some(Flag(true)));
     let again = serde_json::to_value(&options).unwrap();
     assert_eq!(again["rsize"], 1_048_576);
-    assert_eq!(serde_json::from_value::<VolumeOptions>(again).unwrap(), options);
+    assert_eq!(
+        serde_json::from_value::<VolumeOptions>(again).unwrap(),
+        options
+    );
 }
 
 #[test]
@@ -76,7 +103,9 @@ fn bad_volume_options_are_named() {
         (json!({"ro": ""}), "read_only"),
         (json!({"uid": "-1"}), "4294967294"),
     ] {
-        let error = serde_json::from_value::<VolumeOptions>(bad.clone()).unwrap_err().to_string();
+        let error = serde_json::from_value::<VolumeOptions>(bad.clone())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(says), "{bad}: {error}");
     }
 }
@@ -84,7 +113,12 @@ fn bad_volume_options_are_named() {
 #[test]
 fn the_schema_names_exactly_the_fields_that_are_read() {
     let schema = lazarette_plugin::schemars::schema_for!(VolumeOptions).to_value();
-    let mut in_schema: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut in_schema: Vec<&str> = schema["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     let mut read: Vec<&str> = PLACE.iter().chain(options::NAMES).copied().collect();
     in_schema.sort_unstable();
     read.sort_unstable();

@@ -187,7 +187,14 @@ const GROUPS: &[&[&str]] = &[
 
 /// Options that only NFS 3 knows.
 const ONLY_3: &[&str] = &[
-    "lock", "acl", "mountport", "mountproto", "mountvers", "mounthost", "namlen", "local_lock",
+    "lock",
+    "acl",
+    "mountport",
+    "mountproto",
+    "mountvers",
+    "mounthost",
+    "namlen",
+    "local_lock",
 ];
 
 /// Options that only NFS 4 knows.
@@ -234,7 +241,11 @@ impl Options {
         for pair in PAIRS {
             let both: Vec<_> = pair.iter().filter_map(|n| given.get(*n)).collect();
             if both.len() == 2 && both[0] == both[1] {
-                return Err(contradiction(pair[0], pair[1], "each is the other's opposite"));
+                return Err(contradiction(
+                    pair[0],
+                    pair[1],
+                    "each is the other's opposite",
+                ));
             }
         }
         for (one, other, why) in CONFLICTS {
@@ -276,13 +287,17 @@ impl Options {
         if let Some(name) = names(ONLY_3)
             && versions.iter().all(|v| v.is_4())
         {
-            return Err(contradiction(name, "vers: 4", "it is an option of NFS 3 only")
-                .remedy("leave it out: NFS 4 has locks, lists and mounting built in"));
+            return Err(
+                contradiction(name, "vers: 4", "it is an option of NFS 3 only")
+                    .remedy("leave it out: NFS 4 has locks, lists and mounting built in"),
+            );
         }
         match names(ONLY_4) {
-            Some(name) if versions == [Version::V3] => {
-                Err(contradiction(name, "vers: 3", "it is an option of NFS 4 only"))
-            }
+            Some(name) if versions == [Version::V3] => Err(contradiction(
+                name,
+                "vers: 3",
+                "it is an option of NFS 4 only",
+            )),
             _ => Ok(()),
         }
     }

@@ -38,19 +38,54 @@ fn every_option_of_nfs_5_has_its_word() {
     all.check().unwrap();
     let words = all.words(Version::V3, false);
     for word in [
-        "vers=3", "proto=tcp", "hard", "softreval", "ac", "nocto", "noacl", "lock", "nordirplus", "nosharecache",
-        "noresvport", "fsc", "timeo=600", "retrans=2", "rsize=1048576", "wsize=1048576", "acregmin=3",
-        "acregmax=60", "acdirmin=30", "acdirmax=60", "lookupcache=pos", "nconnect=4", "sec=sys:krb5p",
-        "xprtsec=tls", "write=eager", "port=2049", "mountport=20048", "mountproto=tcp", "mountvers=3",
-        "mounthost=nas", "namlen=255", "local_lock=flock",
+        "vers=3",
+        "proto=tcp",
+        "hard",
+        "softreval",
+        "ac",
+        "nocto",
+        "noacl",
+        "lock",
+        "nordirplus",
+        "nosharecache",
+        "noresvport",
+        "fsc",
+        "timeo=600",
+        "retrans=2",
+        "rsize=1048576",
+        "wsize=1048576",
+        "acregmin=3",
+        "acregmax=60",
+        "acdirmin=30",
+        "acdirmax=60",
+        "lookupcache=pos",
+        "nconnect=4",
+        "sec=sys:krb5p",
+        "xprtsec=tls",
+        "write=eager",
+        "port=2049",
+        "mountport=20048",
+        "mountproto=tcp",
+        "mountvers=3",
+        "mounthost=nas",
+        "namlen=255",
+        "local_lock=flock",
     ] {
         assert!(words.split(',').any(|w| w == word), "{word} in {words}");
     }
-    let four = options(json!({"vers": "4.0", "clientaddr": "0.0.0.0", "migration": true, "max_connect": 2}));
+    let four = options(
+        json!({"vers": "4.0", "clientaddr": "0.0.0.0", "migration": true, "max_connect": 2}),
+    );
     four.check().unwrap();
     let words = four.words(Version::V40, false);
-    assert!(words.contains("clientaddr=0.0.0.0,") || words.contains(",clientaddr=0.0.0.0"), "{words}");
-    assert!(words.contains("migration") && words.contains("max_connect=2"), "{words}");
+    assert!(
+        words.contains("clientaddr=0.0.0.0,") || words.contains(",clientaddr=0.0.0.0"),
+        "{words}"
+    );
+    assert!(
+        words.contains("migration") && words.contains("max_connect=2"),
+        "{words}"
+    );
 }
 
 /// The names in nfs(5) of nfs-common 2.8, each either offered or refused with a reason.
@@ -70,8 +105,14 @@ fn no_option_of_nfs_5_is_forgotten() {
 fn without_a_version_all_are_tried_newest_first() {
     let tried = |value| options(value).versions();
     assert_eq!(tried(json!({})), Version::NEWEST_FIRST);
-    assert_eq!(tried(json!({"vers": 4})), [Version::V42, Version::V41, Version::V40]);
-    assert_eq!(tried(json!({"vers": 4, "minorversion": "1"})), [Version::V41]);
+    assert_eq!(
+        tried(json!({"vers": 4})),
+        [Version::V42, Version::V41, Version::V40]
+    );
+    assert_eq!(
+        tried(json!({"vers": 4, "minorversion": "1"})),
+        [Version::V41]
+    );
     assert_eq!(tried(json!({"nfsvers": "3"})), [Version::V3]);
     assert_eq!(tried(json!({"udp": true})), [Version::V3]);
 }
@@ -103,11 +144,14 @@ fn combinations_that_cannot_work_are_explained() {
         (json!({"tcp": true, "rdma": true}), "one transport"),
         (json!({"noac": true, "actimeo": 5}), "noac"),
         (json!({"actimeo": 5, "acdirmin": 5}), "actimeo sets it"),
-        (json!({"udp": true, "nconnect": 2}), "UDP has no connections"),
+        (
+            json!({"udp": true, "nconnect": 2}),
+            "UDP has no connections",
+        ),
         (json!({"xprtsec": "tls", "proto": "rdma"}), "TLS needs TCP"),
         (json!({"nolock": true, "local_lock": "flock"}), "nolock"),
     ] {
-        let error = options(bad.clone()).check().expect_err(&bad.to_string()).to_string();
+        let error = options(bad.clone()).check().unwrap_err().to_string();
         assert!(error.contains(says), "{bad}: {error}");
     }
     for good in [
@@ -115,17 +159,21 @@ fn combinations_that_cannot_work_are_explained() {
         json!({"tcp": true, "udp": false}),
         json!({"vers": "4", "minorversion": 2}),
     ] {
-        options(good.clone()).check().expect(&good.to_string());
+        assert_eq!(options(good.clone()).check(), Ok(()), "{good}");
     }
 }
 
 #[test]
 fn a_volume_s_option_replaces_the_context_s_whole_group() {
-    let context = options(json!({"hard": true, "vers": "4.2", "proto": "tcp", "noac": true, "timeo": 600}));
+    let context =
+        options(json!({"hard": true, "vers": "4.2", "proto": "tcp", "noac": true, "timeo": 600}));
     let volume = options(json!({"soft": true, "nfsvers": 3, "udp": true, "ac": true}));
     let merged = context.overlaid_by(&volume);
     merged.check().unwrap();
-    assert_eq!(merged, options(json!({"soft": true, "nfsvers": 3, "udp": true, "ac": true, "timeo": 600})));
+    assert_eq!(
+        merged,
+        options(json!({"soft": true, "nfsvers": 3, "udp": true, "ac": true, "timeo": 600}))
+    );
     assert_eq!(context.overlaid_by(&Options::default()), context);
 }
 
@@ -133,7 +181,11 @@ fn a_volume_s_option_replaces_the_context_s_whole_group() {
 fn which_options_need_the_lock_daemons() {
     assert!(options(json!({})).needs_lock_daemons());
     assert!(options(json!({"local_lock": "flock"})).needs_lock_daemons());
-    for local in [json!({"nolock": true}), json!({"lock": "no"}), json!({"local_lock": "all"})] {
+    for local in [
+        json!({"nolock": true}),
+        json!({"lock": "no"}),
+        json!({"local_lock": "all"}),
+    ] {
         assert!(!options(local).needs_lock_daemons());
     }
 }

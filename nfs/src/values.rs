@@ -462,7 +462,9 @@ fn check_server(text: &str) -> Result<String, Error> {
     if bare.contains(':') {
         let (address, zone) = bare.split_once('%').unwrap_or((bare, "eth0"));
         let zone_is_plain = (1..16).contains(&zone.len())
-            && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+            && zone
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         return match address.parse::<Ipv6Addr>() {
             Ok(_) if zone_is_plain => Ok(bare.to_owned()),
             Ok(_) => Err(bad("the interface behind '%' is not one")),
@@ -476,7 +478,9 @@ fn check_server(text: &str) -> Result<String, Error> {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if text.strip_suffix('.').unwrap_or(text).split('.').all(plain) {
         Ok(text.to_owned())
@@ -500,16 +504,20 @@ fn check_components(what: &str, text: &str, path: &str) -> Result<String, Error>
 
 fn check_export(text: &str) -> Result<String, Error> {
     let Some(path) = text.strip_prefix('/') else {
-        return Err(Error::invalid(format!("export {}: must begin with '/'", quoted(text)))
-            .remedy("give the path as the server exports it: /srv/media"));
+        return Err(
+            Error::invalid(format!("export {}: must begin with '/'", quoted(text)))
+                .remedy("give the path as the server exports it: /srv/media"),
+        );
     };
     check_components("export", text, path).map(|path| format!("/{path}"))
 }
 
 fn check_subdirectory(text: &str) -> Result<String, Error> {
     if text.starts_with('/') {
-        return Err(Error::invalid(format!("path {}: must not begin with '/'", quoted(text)))
-            .remedy("give a directory below the export: projects/one"));
+        return Err(
+            Error::invalid(format!("path {}: must not begin with '/'", quoted(text)))
+                .remedy("give a directory below the export: projects/one"),
+        );
     }
     let path = check_components("path", text, text)?;
     // An empty path would be the export itself, which a removal must never reach.
@@ -524,16 +532,24 @@ fn check_security(text: &str) -> Result<String, Error> {
     let flavours: Vec<&str> = text.split(':').collect();
     match flavours.iter().find(|f| !known.contains(f)) {
         None if flavours.len() <= known.len() => Ok(text.to_owned()),
-        None => Err(Error::invalid(format!("sec {}: too many flavours", quoted(text)))),
-        Some(unknown) => Err(Error::invalid(format!("sec: unknown flavour {}", quoted(unknown)))
-            .remedy("use none, sys, krb5, krb5i or krb5p, several with ':' between them")),
+        None => Err(Error::invalid(format!(
+            "sec {}: too many flavours",
+            quoted(text)
+        ))),
+        Some(unknown) => Err(
+            Error::invalid(format!("sec: unknown flavour {}", quoted(unknown)))
+                .remedy("use none, sys, krb5, krb5i or krb5p, several with ':' between them"),
+        ),
     }
 }
 
 fn check_address(text: &str) -> Result<String, Error> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(address.to_string()),
-        Err(_) => Err(Error::invalid(format!("{} is not an IP address", quoted(text)))),
+        Err(_) => Err(Error::invalid(format!(
+            "{} is not an IP address",
+            quoted(text)
+        ))),
     }
 }
 

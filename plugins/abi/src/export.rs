@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
-    Buffer, Bytes, CallInfo, Descriptor, ERROR, HostTable, Header, Instance, MAGIC, MAJOR, MINOR,
+    Buffer, Bytes, CallInfo, Descriptor, ERROR, Header, HostTable, Instance, MAGIC, MAJOR, MINOR,
     OK, PANICKED,
 };
 
@@ -145,8 +145,7 @@ unsafe extern "C" fn call<P: Plugin>(
     // SAFETY: rule 5: made by `create` above and not destroyed yet; only shared references to it.
     let plugin = unsafe { &*instance.cast::<P>() };
     // SAFETY: valid until this function returns (rule 4).
-    let (info, method, request) =
-        unsafe { (call.read(), method.as_slice(), request.as_slice()) };
+    let (info, method, request) = unsafe { (call.read(), method.as_slice(), request.as_slice()) };
     let name = String::from_utf8_lossy(method);
     let (status, reply) = guarded::<P>(&name, || plugin.call(info, &name, request));
     // SAFETY: the host passes a valid pointer.

@@ -75,7 +75,9 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Com
                 Some(more) => Err(unexpected(&more)),
             }
         }
-        Some("serve") => options(arguments).map(|paths| paths.map_or(Command::Help, Command::Serve)),
+        Some("serve") => {
+            options(arguments).map(|paths| paths.map_or(Command::Help, Command::Serve))
+        }
         Some("supervise") => {
             options(arguments).map(|paths| paths.map_or(Command::Help, Command::Supervise))
         }

@@ -75,7 +75,11 @@ impl Calls {
         limit: Duration,
     ) -> Result<Serial, Refused> {
         let mut state = self.lock();
-        if state.running.values().any(|r| r.caller == caller && !r.abandoned) {
+        if state
+            .running
+            .values()
+            .any(|r| r.caller == caller && !r.abandoned)
+        {
             return Err(Refused::Duplicate);
         }
         if state.running.len() >= MOST_CALLS {
@@ -221,7 +225,10 @@ mod tests {
     fn cancelling_a_connection_cancels_its_calls_only() {
         let calls = Calls::default();
         let old = calls.begin(caller(1), "list", LONG).unwrap();
-        let other = Caller { connection: 2, id: 1 };
+        let other = Caller {
+            connection: 2,
+            id: 1,
+        };
         let new = calls.begin(other, "list", LONG).unwrap();
         calls.cancel_all(1);
         assert!(calls.is_cancelled(old) && !calls.is_cancelled(new));

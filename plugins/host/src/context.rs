@@ -133,9 +133,7 @@ impl Context {
     }
 
     fn open_with(&self, config: Value) -> Result<()> {
-        let instance = self
-            .plugin
-            .open(self.sink.clone(), &self.mounts, &config)?;
+        let instance = self.plugin.open(self.sink.clone(), &self.mounts, &config)?;
         let instance = Arc::new(instance);
         *lock(&self.open) = Some(Open { config, instance });
         Ok(())

@@ -56,7 +56,15 @@ mod tests {
 
     #[test]
     fn paths_that_are_not_below_the_mounts_are_refused_unseen() {
-        for path in ["/", "/etc", "/mnt", "/mnt/..", "/mnt/../etc", "mnt/a", "/mntx/a"] {
+        for path in [
+            "/",
+            "/etc",
+            "/mnt",
+            "/mnt/..",
+            "/mnt/../etc",
+            "mnt/a",
+            "/mntx/a",
+        ] {
             let reply = json!({"path": path, "fs_type": "ext4", "source": "x"});
             let error = clone(&reply, Path::new("/mnt")).unwrap_err();
             assert!(error.message.contains("not below /mnt"), "{path}: {error}");

@@ -37,7 +37,10 @@ impl Link {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         let mut current = self.lock();
         if let Some(old) = current.stream.take() {
-            log(Level::Info, "core connected anew; the old connection is closed");
+            log(
+                Level::Info,
+                "core connected anew; the old connection is closed",
+            );
             let _ = old.shutdown(Shutdown::Both);
         }
         current.connection += 1;

@@ -114,7 +114,10 @@ impl Server {
             };
             let server = self.clone();
             if let Err(error) = spawn("connection", move || server.greet(stream)) {
-                link::log(Level::Error, &format!("no thread for a connection: {error}"));
+                link::log(
+                    Level::Error,
+                    &format!("no thread for a connection: {error}"),
+                );
             }
         }
     }
@@ -150,7 +153,10 @@ impl Server {
         let connection = match copy.and_then(|copy| self.link.replace(copy)) {
             Ok(connection) => connection,
             Err(error) => {
-                return link::log(Level::Error, &format!("a connection cannot be kept: {error}"));
+                return link::log(
+                    Level::Error,
+                    &format!("a connection cannot be kept: {error}"),
+                );
             }
         };
         let hello = FromPlugin::Hello {
@@ -245,8 +251,9 @@ impl Server {
             Ok(Ok((value, mount))) => (Outcome::Ok(value), mount),
             Ok(Err(error)) => (Outcome::Error(error), None),
             Err(_) => {
-                let error = Error::internal(format!("the plugin host panicked in {}", method.name()))
-                    .remedy("please report this with the container's log");
+                let error =
+                    Error::internal(format!("the plugin host panicked in {}", method.name()))
+                        .remedy("please report this with the container's log");
                 (Outcome::Error(error), None)
             }
         }
@@ -286,8 +293,10 @@ impl Server {
             let text = format!("{} hangs; {} calls hang now", late.method, late.hanging);
             self.link.log(Level::Warn, &text);
             if late.hanging >= MOST_ABANDONED {
-                self.link
-                    .log(Level::Error, "too many calls hang: the plugin host starts afresh");
+                self.link.log(
+                    Level::Error,
+                    "too many calls hang: the plugin host starts afresh",
+                );
                 std::process::exit(RESTART);
             }
         }

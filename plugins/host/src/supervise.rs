@@ -134,9 +134,7 @@ impl Keeper {
         let Some(child) = &self.child else {
             return;
         };
-        let ended = child
-            .signal(SIGTERM)
-            .and_then(|()| child.wait(Some(GRACE)));
+        let ended = child.signal(SIGTERM).and_then(|()| child.wait(Some(GRACE)));
         if !matches!(ended, Ok(Some(_))) {
             log(Level::Error, "the plugin host does not end; it is killed");
             let _ = child.kill();

@@ -1,5 +1,7 @@
 //! The real plugin host with the example plugin, over the wire.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::collections::HashSet;
@@ -35,7 +37,10 @@ fn describe_prints_the_manifest() {
     let refused = run(&directory.path().join("absent.so"));
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8(refused.stderr).unwrap();
-    assert!(text.starts_with("laz-plugin-host: ") && text.contains("absent.so"), "{text}");
+    assert!(
+        text.starts_with("laz-plugin-host: ") && text.contains("absent.so"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -54,14 +59,22 @@ fn a_volume_is_made_mounted_handed_on_and_removed() {
     core.open(json!({"volumes": ["one"]})).unwrap();
     let listed = core.call(Method::List).unwrap();
     assert_eq!(listed[0]["name"], "one");
-    assert_eq!(core.call(Method::Health).unwrap(), json!({"state": "healthy"}));
+    assert_eq!(
+        core.call(Method::Health).unwrap(),
+        json!({"state": "healthy"})
+    );
 
     let volume = volume(json!({"size": "4M", "directory": "below"}));
-    let create = Method::Create { volume: volume.clone() };
+    let create = Method::Create {
+        volume: volume.clone(),
+    };
     assert_eq!(core.call(create.clone()).unwrap(), json!("created"));
     assert_eq!(core.call(create).unwrap(), json!("already_exists"));
 
-    let mount = Method::Mount { volume: volume.clone(), read_only: false };
+    let mount = Method::Mount {
+        volume: volume.clone(),
+        read_only: false,
+    };
     let (mounted, fd) = core.call_fd(mount);
     assert_eq!(mounted.unwrap()["fs_type"], "tmpfs");
     let fd = fd.expect("a mount comes as a descriptor");
@@ -75,10 +88,16 @@ fn a_volume_is_made_mounted_handed_on_and_removed() {
         host.mounts.display(),
         volume.id
     );
-    assert_eq!(fs::read(seen).unwrap(), b"rum", "the copy shows the plugin's own mount");
+    assert_eq!(
+        fs::read(seen).unwrap(),
+        b"rum",
+        "the copy shows the plugin's own mount"
+    );
 
     core.call(Method::Unmount { id: volume.id }).unwrap();
-    let remove = Method::Remove { volume: volume.clone() };
+    let remove = Method::Remove {
+        volume: volume.clone(),
+    };
     assert_eq!(core.call(remove.clone()).unwrap(), json!("removed"));
     assert_eq!(core.call(remove).unwrap(), json!("already_absent"));
     assert!(!Running::mount_table(host.pid()).contains(&volume.id.to_string()));
@@ -98,11 +117,15 @@ fn errors_of_options_name_the_option() {
     assert!(error.to_string().contains("volums"), "{error}");
     core.open(json!({})).unwrap();
     let error = core
-        .call(Method::Create { volume: volume(json!({"size": "4M,mode=0777"})) })
+        .call(Method::Create {
+            volume: volume(json!({"size": "4M,mode=0777"})),
+        })
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
     let error = core
-        .call(Method::Create { volume: volume(json!({"colour": "red"})) })
+        .call(Method::Create {
+            volume: volume(json!({"colour": "red"})),
+        })
         .unwrap_err();
     assert!(error.to_string().contains("colour"), "{error}");
 }
@@ -128,17 +151,35 @@ fn whoever_breaks_the_protocol_is_disconnected_and_nobody_else() {
     assert_eq!(core.call(Method::Health).unwrap()["state"], "healthy");
 
     // After hello, too; then the next connection finds the context still open.
-    for bytes in [&u32::MAX.to_le_bytes()[..], b"\x03\0\0\0nil", b"\x02\0\0\0{}"] {
+    for bytes in [
+        &u32::MAX.to_le_bytes()[..],
+        b"\x03\0\0\0nil",
+        b"\x02\0\0\0{}",
+    ] {
         let (mut core, greeting) = Core::connect(&host.socket);
         assert!(greeting.open);
         core.send_bytes(bytes);
         assert!(core.is_closed(), "{bytes:?}");
     }
     let (mut core, _) = Core::connect(&host.socket);
-    let call = ToPlugin::Call { id: 5, deadline_ms: 5000, method: Method::Health };
-    let slow = ToPlugin::Call { id: 5, deadline_ms: 5000, method: Method::Open { config: json!({"delay_ms": 300}) } };
+    let call = ToPlugin::Call {
+        id: 5,
+        deadline_ms: 5000,
+        method: Method::Health,
+    };
+    let slow = ToPlugin::Call {
+        id: 5,
+        deadline_ms: 5000,
+        method: Method::Open {
+            config: json!({"delay_ms": 300}),
+        },
+    };
     core.send(&slow);
-    core.send(&ToPlugin::Call { id: 5, deadline_ms: 5000, method: Method::List });
+    core.send(&ToPlugin::Call {
+        id: 5,
+        deadline_ms: 5000,
+        method: Method::List,
+    });
     core.send(&call);
     // Open may have ended before the second came: then the calls are in turn, and that is allowed.
     let (mut next, greeting) = Core::connect(&host.socket);
@@ -153,7 +194,10 @@ fn another_major_version_is_told_ours_and_refused() {
     }
     let host = Running::start("serve", hello);
     let mut core = Core::silent(&host.socket);
-    let greeting = core.hello(Version { major: PROTOCOL.major + 1, minor: 0 });
+    let greeting = core.hello(Version {
+        major: PROTOCOL.major + 1,
+        minor: 0,
+    });
     assert_eq!(greeting.protocol, PROTOCOL);
     assert!(core.is_closed());
 }
@@ -167,7 +211,10 @@ fn a_new_connection_replaces_the_old_one_and_finds_everything_as_it_was() {
     let (mut old, first) = Core::connect(&host.socket);
     old.open(json!({})).unwrap();
     let volume = plain_volume();
-    old.call(Method::Create { volume: volume.clone() }).unwrap();
+    old.call(Method::Create {
+        volume: volume.clone(),
+    })
+    .unwrap();
     let (mut new, second) = Core::connect(&host.socket);
     assert!(old.is_closed());
     assert_eq!(first.instance, second.instance);
@@ -189,10 +236,16 @@ fn calls_run_side_by_side_up_to_a_cap_keep_their_deadline_and_can_be_taken_back(
         core.begin(Method::List, Duration::from_secs(20));
     }
     let ended: Vec<_> = (0..40).map(|_| core.reply()).collect();
-    assert!(began.elapsed() < Duration::from_secs(5), "side by side: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "side by side: {:?}",
+        began.elapsed()
+    );
     let ids: HashSet<u64> = ended.iter().map(|e| e.0).collect();
     assert_eq!(ids.len(), 40, "each call is answered once");
-    let busy = ended.iter().filter(|e| e.1.as_ref().is_err_and(|e| e.kind == ErrorKind::Busy));
+    let busy = ended
+        .iter()
+        .filter(|e| e.1.as_ref().is_err_and(|e| e.kind == ErrorKind::Busy));
     assert_eq!(busy.count(), 8);
 
     core.open(json!({"delay_ms": 30_000})).unwrap();
@@ -215,7 +268,10 @@ fn the_socket_is_private_a_leftover_is_replaced_and_nothing_leaks_into_children(
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "a predecessor that was killed leaves its socket");
+    assert!(
+        path.exists(),
+        "a predecessor that was killed leaves its socket"
+    );
     let plugin = hello(directory.path());
     // Through our own runner, so that it inherits nothing from whoever runs the tests.
     let process = lazarette_linux::command::Command::new(env!("CARGO_BIN_EXE_laz-plugin-host"))
@@ -230,14 +286,24 @@ fn the_socket_is_private_a_leftover_is_replaced_and_nothing_leaks_into_children(
     let pid = u32::try_from(process.pid()).unwrap();
     let (_core, _) = Core::connect(&path);
     use std::os::unix::fs::PermissionsExt;
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
         let entry = entry.unwrap();
         let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
         let info = fs::read_to_string(entry.path()).unwrap();
-        let flags = info.lines().find_map(|l| l.strip_prefix("flags:")).unwrap().trim();
+        let flags = info
+            .lines()
+            .find_map(|l| l.strip_prefix("flags:"))
+            .unwrap()
+            .trim();
         let flags = u32::from_str_radix(flags, 8).unwrap();
-        assert!(number < 3 || flags & 0o2_000_000 != 0, "descriptor {number}: {flags:o}");
+        assert!(
+            number < 3 || flags & 0o2_000_000 != 0,
+            "descriptor {number}: {flags:o}"
+        );
     }
     println!("resident: {} KiB", resident_kib(pid));
     let ended = process.stop(Duration::from_secs(10)).unwrap().unwrap();
@@ -247,7 +313,10 @@ fn the_socket_is_private_a_leftover_is_replaced_and_nothing_leaks_into_children(
 
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -261,7 +330,10 @@ fn a_killed_server_is_back_within_a_second_and_its_mounts_are_still_there() {
     let (mut core, first) = Core::connect(&host.socket);
     core.open(json!({})).unwrap();
     let volume = plain_volume();
-    core.call(Method::Create { volume: volume.clone() }).unwrap();
+    core.call(Method::Create {
+        volume: volume.clone(),
+    })
+    .unwrap();
     let killed = Instant::now();
     kill(host.server(), Signal::KILL);
     assert!(core.is_closed());
@@ -278,7 +350,11 @@ fn a_killed_server_is_back_within_a_second_and_its_mounts_are_still_there() {
     assert_eq!(again, json!("already_exists"));
     host.signal(Signal::TERM);
     assert_eq!(host.ended(), Some(0));
-    assert!(host.log().contains("the context is closed"), "{}", host.log());
+    assert!(
+        host.log().contains("the context is closed"),
+        "{}",
+        host.log()
+    );
     assert!(!host.socket.exists());
 }
 
@@ -299,7 +375,15 @@ fn orphans_are_reaped() {
         socket.display(),
     );
     let mut process = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+        ])
         .arg(script)
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -308,10 +392,20 @@ fn orphans_are_reaped() {
     std::thread::sleep(Duration::from_millis(800));
     let supervisor = within(Duration::from_secs(5), || {
         let children = format!("/proc/{0}/task/{0}/children", process.id());
-        fs::read_to_string(children).ok()?.split_whitespace().next()?.parse::<u32>().ok()
+        fs::read_to_string(children)
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse::<u32>()
+            .ok()
     });
-    let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap();
-    assert_eq!(children.split_whitespace().count(), 1, "only serve is left: {children}");
+    let children =
+        fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap();
+    assert_eq!(
+        children.split_whitespace().count(),
+        1,
+        "only serve is left: {children}"
+    );
     kill(supervisor, Signal::TERM);
     assert!(process.wait().unwrap().success());
 }
@@ -325,18 +419,40 @@ fn a_plugin_that_breaks_its_contract_hurts_nobody_else() {
     let (mut core, _) = Core::connect(&host.socket);
     core.open(json!({})).unwrap();
     assert_eq!(core.call(Method::Health).unwrap()["state"], "healthy");
-    assert!(core.heard.iter().any(|m| matches!(m, FromPlugin::Log { message, .. } if message == "called")));
-    assert!(core.heard.iter().any(|m| matches!(m, FromPlugin::Progress { share: Some(s), .. } if *s == 0.5)));
+    assert!(
+        core.heard
+            .iter()
+            .any(|m| matches!(m, FromPlugin::Log { message, .. } if message == "called"))
+    );
+    assert!(
+        core.heard
+            .iter()
+            .any(|m| matches!(m, FromPlugin::Progress { share: Some(s), .. } if *s == 0.5))
+    );
     let volume = plain_volume();
-    let (error, fd) = core.call_fd(Method::Mount { volume: volume.clone(), read_only: false });
+    let (error, fd) = core.call_fd(Method::Mount {
+        volume: volume.clone(),
+        read_only: false,
+    });
     let error = error.unwrap_err();
-    assert!(fd.is_none() && error.message.contains("/etc is not below"), "{error}");
-    let error = core.call(Method::Create { volume: volume.clone() }).unwrap_err();
+    assert!(
+        fd.is_none() && error.message.contains("/etc is not below"),
+        "{error}"
+    );
+    let error = core
+        .call(Method::Create {
+            volume: volume.clone(),
+        })
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Plugin);
     // It panics: the error says so, and the context is opened anew.
     let error = core.call(Method::Remove { volume }).unwrap_err();
     assert_eq!(error.message, "panicked as asked");
-    assert_eq!(core.call(Method::Health).unwrap()["state"], "degraded", "opened a second time");
+    assert_eq!(
+        core.call(Method::Health).unwrap()["state"],
+        "degraded",
+        "opened a second time"
+    );
     // It hangs: the deadline holds, and when too many calls hang, a fresh process takes over.
     let before = host.server();
     let began = Instant::now();
@@ -346,9 +462,15 @@ fn a_plugin_that_breaks_its_contract_hurts_nobody_else() {
     for _ in 0..8 {
         assert_eq!(core.reply().1.unwrap_err().kind, ErrorKind::Timeout);
     }
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(core.is_closed());
-    within(Duration::from_secs(3), || (host.server() != before).then_some(()));
+    within(Duration::from_secs(3), || {
+        (host.server() != before).then_some(())
+    });
     let (mut core, greeting) = within(Duration::from_secs(5), || {
         std::panic::catch_unwind(|| Core::connect(&host.socket)).ok()
     });

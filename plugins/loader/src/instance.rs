@@ -70,12 +70,7 @@ impl Instance {
     ///
     /// # Errors
     /// What the plugin reports, or `Plugin` if it broke the contract.
-    pub fn call(
-        &self,
-        id: u64,
-        deadline: Duration,
-        method: &Method,
-    ) -> Result<Value, CallFailure> {
+    pub fn call(&self, id: u64, deadline: Duration, method: &Method) -> Result<Value, CallFailure> {
         let request = parameters(method)?;
         let info = CallInfo {
             size: size_of::<CallInfo>() as u32,

@@ -70,8 +70,16 @@ fn check_identity<'a, R: ReadRef<'a>>(data: R) -> Result<(), Refusal> {
         },
     );
     if class_and_order != expected {
-        let bits = if class_and_order.0 == elf::ELFCLASS32 { "32-bit" } else { "64-bit" };
-        let order = if class_and_order.1 == elf::ELFDATA2MSB { "big" } else { "little" };
+        let bits = if class_and_order.0 == elf::ELFCLASS32 {
+            "32-bit"
+        } else {
+            "64-bit"
+        };
+        let order = if class_and_order.1 == elf::ELFDATA2MSB {
+            "big"
+        } else {
+            "little"
+        };
         return Err(Refusal::Machine {
             found: format!("a {bits} {order}-endian machine"),
             expected: MACHINE.1.into(),
@@ -101,10 +109,7 @@ fn check_segments<'a, R: ReadRef<'a>>(
             )));
         }
     }
-    if segments
-        .iter()
-        .all(|s| s.p_type(endian) != elf::PT_DYNAMIC)
-    {
+    if segments.iter().all(|s| s.p_type(endian) != elf::PT_DYNAMIC) {
         return Err(Refusal::NotALibrary("it has no dynamic section".into()));
     }
     Ok(())

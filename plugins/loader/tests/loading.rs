@@ -1,5 +1,7 @@
 //! What the loader refuses, and that it refuses with a sentence instead of dying.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,11 @@ fn build(directory: &Path, name: &str, defines: &[&str]) -> PathBuf {
         .args(defines)
         .output()
         .expect("cc is installed");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).unwrap();
     library
 }
@@ -38,7 +44,10 @@ fn refusal(library: &Path) -> Refusal {
     let text = error.to_string();
     assert!(text.contains(library.to_str().unwrap()), "{text}");
     assert!(text.contains("; "), "no remedy: {text}");
-    assert!(!text.contains('\n') && !text.contains("/proc/self/fd"), "{text}");
+    assert!(
+        !text.contains('\n') && !text.contains("/proc/self/fd"),
+        "{text}"
+    );
     error.refusal
 }
 
@@ -73,12 +82,21 @@ fn garbage_and_other_machines_are_refused() {
         }
         refusal_of_bytes(directory.path(), &bytes)
     };
-    assert!(matches!(refusal_of_bytes(directory.path(), &[7; 9999]), Refusal::NotALibrary(_)));
-    assert!(matches!(refusal_of_bytes(directory.path(), b"#!/bin/sh\n"), Refusal::NotALibrary(_)));
+    assert!(matches!(
+        refusal_of_bytes(directory.path(), &[7; 9999]),
+        Refusal::NotALibrary(_)
+    ));
+    assert!(matches!(
+        refusal_of_bytes(directory.path(), b"#!/bin/sh\n"),
+        Refusal::NotALibrary(_)
+    ));
     // Byte 4 is the class, 5 the byte order, 16 the type, 18 the machine.
     assert!(matches!(with(&[(4, 1)]), Refusal::Machine { .. }));
     assert!(matches!(with(&[(5, 2)]), Refusal::Machine { .. }));
-    assert!(matches!(with(&[(18, 0x28), (19, 0)]), Refusal::Machine { .. }));
+    assert!(matches!(
+        with(&[(18, 0x28), (19, 0)]),
+        Refusal::Machine { .. }
+    ));
     assert!(matches!(with(&[(16, 1)]), Refusal::NotALibrary(_)));
     // No byte of the headers may crash the checks; the rest of the file is the author's business.
     for at in 0..64 {
@@ -100,10 +118,22 @@ fn a_descriptor_that_is_not_ours_is_refused_before_it_is_used() {
     let of = |name: &str, defines: &[&str]| refusal(&build(directory.path(), name, defines));
     assert!(matches!(of("nothing", &["-DNOTHING"]), Refusal::NoSymbol));
     assert!(matches!(of("tiny", &["-DTINY"]), Refusal::Size { .. }));
-    assert!(matches!(of("magic", &["-DMAGIC=\"LAZARETX\""]), Refusal::Magic));
-    assert!(matches!(of("small", &["-DSIZE=40"]), Refusal::Size { size: 40, .. }));
-    assert!(matches!(of("large", &["-DSIZE=4096"]), Refusal::Size { size: 4096, .. }));
-    assert!(matches!(of("kind", &["-DKIND=\"\""]), Refusal::Descriptor(_)));
+    assert!(matches!(
+        of("magic", &["-DMAGIC=\"LAZARETX\""]),
+        Refusal::Magic
+    ));
+    assert!(matches!(
+        of("small", &["-DSIZE=40"]),
+        Refusal::Size { size: 40, .. }
+    ));
+    assert!(matches!(
+        of("large", &["-DSIZE=4096"]),
+        Refusal::Size { size: 4096, .. }
+    ));
+    assert!(matches!(
+        of("kind", &["-DKIND=\"\""]),
+        Refusal::Descriptor(_)
+    ));
     match of("major", &["-DMAJOR=2", "-DMINOR=7"]) {
         Refusal::Version { major, minor } => assert_eq!((major, minor), (2, 7)),
         other => panic!("{other}"),
@@ -127,14 +157,20 @@ fn files_that_others_may_change_are_refused() {
     let library = build(directory.path(), "open", &[]);
     for mode in [0o775, 0o757, 0o777] {
         fs::set_permissions(&library, fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(refusal(&library), Refusal::Writable { .. }), "{mode:o}");
+        assert!(
+            matches!(refusal(&library), Refusal::Writable { .. }),
+            "{mode:o}"
+        );
     }
     fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).unwrap();
     let link = directory.path().join("link.so");
     std::os::unix::fs::symlink(&library, &link).unwrap();
     assert!(matches!(refusal(&link), Refusal::Unreadable(_)));
     assert!(matches!(refusal(directory.path()), Refusal::Unreadable(_)));
-    assert!(matches!(refusal(&directory.path().join("absent.so")), Refusal::Unreadable(_)));
+    assert!(matches!(
+        refusal(&directory.path().join("absent.so")),
+        Refusal::Unreadable(_)
+    ));
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&library, Some(65_534), None).unwrap();
         assert!(matches!(refusal(&library), Refusal::Owner { uid: 65_534 }));
@@ -151,7 +187,10 @@ impl Sink for Lines {
         self.0.lock().unwrap().push(format!("{level:?} {message}"));
     }
     fn progress(&self, id: u64, message: &str, share: Option<f32>) {
-        self.0.lock().unwrap().push(format!("{id} {message} {share:?}"));
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("{id} {message} {share:?}"));
     }
     fn cancelled(&self, _: u64) -> bool {
         false
@@ -170,12 +209,18 @@ fn a_plugin_in_c_is_called_and_its_bad_replies_are_errors() {
     let instance = plugin.open(lines.clone(), mounts, &json!({})).unwrap();
     let call = |method: &Method| instance.call(7, Duration::from_secs(1), method);
     assert_eq!(call(&Method::Health).unwrap(), json!({"state": "healthy"}));
-    assert_eq!(*lines.0.lock().unwrap(), ["Info called", "7 called Some(0.5)"]);
+    assert_eq!(
+        *lines.0.lock().unwrap(),
+        ["Info called", "7 called Some(0.5)"]
+    );
     let volume = lazarette_core::volume::Volume {
         id: VolumeId::random(),
         options: json!({}),
     };
-    let not_json = call(&Method::Create { volume: volume.clone() }).unwrap_err();
+    let not_json = call(&Method::Create {
+        volume: volume.clone(),
+    })
+    .unwrap_err();
     assert_eq!(not_json.error.kind, ErrorKind::Plugin);
     let no_error = call(&Method::Unmount { id: volume.id }).unwrap_err();
     assert_eq!(no_error.error.kind, ErrorKind::Plugin);
@@ -187,6 +232,7 @@ fn a_plugin_in_c_is_called_and_its_bad_replies_are_errors() {
 #[test]
 fn a_manifest_must_be_one_and_of_its_own_kind() {
     let directory = tempfile::tempdir().unwrap();
-    let garbage = Plugin::load(&build(directory.path(), "garbage", &["-DGARBAGE_MANIFEST"])).unwrap();
+    let garbage =
+        Plugin::load(&build(directory.path(), "garbage", &["-DGARBAGE_MANIFEST"])).unwrap();
     assert_eq!(garbage.describe().unwrap_err().kind, ErrorKind::Plugin);
 }

@@ -27,7 +27,9 @@ impl<C: StorageContext> Plugin for Exported<C> {
     fn open(host: HostHandle, config: &[u8]) -> Result<Self, Vec<u8>> {
         let sink = Arc::new(HostSink(host));
         let opened = serde_json::from_slice(config)
-            .map_err(|e| Error::invalid(format!("the options of this {} context", C::KIND)).cause(e))
+            .map_err(|e| {
+                Error::invalid(format!("the options of this {} context", C::KIND)).cause(e)
+            })
             .and_then(|config| C::open(Host::new(sink.clone(), host.mounts()), config));
         match opened {
             Ok(context) => Ok(Self { context, sink }),
@@ -38,7 +40,10 @@ impl<C: StorageContext> Plugin for Exported<C> {
     fn call(&self, info: CallInfo, method: &str, request: &[u8]) -> Reply {
         let deadline = Instant::now() + Duration::from_millis(info.deadline_ms.min(DAY_MS));
         let call = Call::new(info.id, deadline, self.sink.clone());
-        encode(parse(C::KIND, method, request).and_then(|m| message::dispatch(&self.context, &call, &m)))
+        encode(
+            parse(C::KIND, method, request)
+                .and_then(|m| message::dispatch(&self.context, &call, &m)),
+        )
     }
 
     fn panicked(method: &str, panic: &str) -> Vec<u8> {
@@ -116,7 +121,11 @@ mod tests {
     fn an_unknown_method_is_unsupported_and_bad_parameters_are_invalid() {
         let unknown = parse("hello", "defragment", b"").unwrap_err();
         assert_eq!(unknown.kind, ErrorKind::Unsupported);
-        assert!(unknown.to_string().contains("hello volumes cannot defragment"));
+        assert!(
+            unknown
+                .to_string()
+                .contains("hello volumes cannot defragment")
+        );
         assert_eq!(parse("hello", "list", b"").unwrap(), Method::List);
         assert_eq!(parse("hello", "list", b"null").unwrap(), Method::List);
         for bad in [&b"{"[..], b"{}", b"[1]", b"\xff", b""] {

@@ -22,8 +22,8 @@ pub fn tmpfs(path: &Path, size: &str) -> Result<()> {
     if is_root(path)? {
         return Ok(());
     }
-    let data = std::ffi::CString::new(format!("size={size},mode=0755"))
-        .expect("option text has no NUL");
+    let data =
+        std::ffi::CString::new(format!("size={size},mode=0755")).expect("option text has no NUL");
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(data.as_c_str())).map_err(|errno| {
         let what = format!("cannot mount a tmpfs of {size} at {}", path.display());
@@ -66,7 +66,5 @@ pub fn is_root(path: &Path) -> Result<bool> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
     let found = statx(CWD, path, flags, StatxFlags::TYPE)
         .map_err(|e| Error::internal(format!("cannot look at {}", path.display())).cause(e))?;
-    Ok(found
-        .stx_attributes
-        .contains(StatxAttributes::MOUNT_ROOT))
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }

@@ -123,7 +123,11 @@ impl StorageContext for Hello {
             std::fs::create_dir_all(&path)
                 .map_err(|e| Error::internal(format!("cannot make {}", path.display())).cause(e))?;
         }
-        Ok(if exists { Created::AlreadyExists } else { Created::Created })
+        Ok(if exists {
+            Created::AlreadyExists
+        } else {
+            Created::Created
+        })
     }
 
     fn remove(&self, call: &Call, volume: &Volume<Options>) -> Result<Removed> {
@@ -184,7 +188,16 @@ mod tests {
         for good in ["1", "64M", "64m", "4k", "1G"] {
             check(good, Some("a-b_C1")).unwrap();
         }
-        for bad in ["", "0", "M", "64MB", "-1", "1,mode=777", "64 M", "9999999999999"] {
+        for bad in [
+            "",
+            "0",
+            "M",
+            "64MB",
+            "-1",
+            "1,mode=777",
+            "64 M",
+            "9999999999999",
+        ] {
             assert!(check(bad, None).is_err(), "{bad}");
         }
         for bad in ["", "..", "a/b", ".", "a\n"] {

@@ -29,11 +29,20 @@ pub(crate) fn can_run() -> bool {
 pub(crate) fn hello(directory: &Path) -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--package", "lazarette-hello"])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .args([
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let target = Path::new(env!("CARGO_BIN_EXE_laz-plugin-host")).parent().unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let target = Path::new(env!("CARGO_BIN_EXE_laz-plugin-host"))
+        .parent()
+        .unwrap();
     installed(&target.join("liblazarette_hello.so"), directory)
 }
 
@@ -46,7 +55,11 @@ pub(crate) fn crafted(directory: &Path) -> PathBuf {
         .args([&library, &source])
         .output()
         .expect("cc is installed");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     installed(&library, directory)
 }
 
@@ -88,7 +101,13 @@ impl Running {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { process, socket, mounts, log, _directory: directory }
+        Self {
+            process,
+            socket,
+            mounts,
+            log,
+            _directory: directory,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -99,7 +118,12 @@ impl Running {
     pub(crate) fn server(&self) -> u32 {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         within(Duration::from_secs(5), || {
-            fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok()
+            fs::read_to_string(&children)
+                .ok()?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
         })
     }
 
@@ -173,8 +197,14 @@ impl Core {
     /// Connects as soon as the host listens, without a word.
     pub(crate) fn silent(socket: &Path) -> Self {
         let stream = within(Duration::from_secs(10), || UnixStream::connect(socket).ok());
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { stream, last: 0, heard: Vec::new() }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Self {
+            stream,
+            last: 0,
+            heard: Vec::new(),
+        }
     }
 
     pub(crate) fn connect(socket: &Path) -> (Self, Greeting) {
@@ -184,11 +214,25 @@ impl Core {
     }
 
     pub(crate) fn hello(&mut self, protocol: Version) -> Greeting {
-        self.send(&ToPlugin::Hello { protocol, context: "test".into() });
+        self.send(&ToPlugin::Hello {
+            protocol,
+            context: "test".into(),
+        });
         match self.receive() {
-            Some((FromPlugin::Hello { protocol, manifest, instance, open }, None)) => {
-                Greeting { manifest: *manifest, instance, open, protocol }
-            }
+            Some((
+                FromPlugin::Hello {
+                    protocol,
+                    manifest,
+                    instance,
+                    open,
+                },
+                None,
+            )) => Greeting {
+                manifest: *manifest,
+                instance,
+                open,
+                protocol,
+            },
             other => panic!("no hello: {other:?}"),
         }
     }
@@ -242,7 +286,11 @@ impl Core {
         loop {
             match self.receive().expect("the connection lives") {
                 (FromPlugin::Reply { id, outcome, fd }, received) => {
-                    assert_eq!(fd, received.is_some(), "the reply says whether a descriptor comes");
+                    assert_eq!(
+                        fd,
+                        received.is_some(),
+                        "the reply says whether a descriptor comes"
+                    );
                     let result = match outcome {
                         Outcome::Ok(value) => Ok(value),
                         Outcome::Error(error) => Err(error),
@@ -274,7 +322,10 @@ impl Core {
 }
 
 pub(crate) fn volume(options: Value) -> Volume {
-    Volume { id: VolumeId::random(), options }
+    Volume {
+        id: VolumeId::random(),
+        options,
+    }
 }
 
 pub(crate) fn plain_volume() -> Volume {
