@@ -44,9 +44,17 @@ impl StorageContext for Nfs {
     }
 
     /// Mounting needs SYS_ADMIN; mountd and rpcbind want ports below 1024; rpcbind and rpc.statd
-    /// give up root by themselves, and rpc.statd's directory must be its own.
+    /// give up root (SETUID, SETGID) and rpc.statd all it may not need (SETPCAP, without which it
+    /// does not start); rpc.statd's directory must be its own (CHOWN).
     fn privileges() -> Privileges {
-        let capabilities = ["SYS_ADMIN", "NET_BIND_SERVICE", "SETUID", "SETGID", "CHOWN"];
+        let capabilities = [
+            "SYS_ADMIN",
+            "NET_BIND_SERVICE",
+            "SETUID",
+            "SETGID",
+            "SETPCAP",
+            "CHOWN",
+        ];
         Privileges {
             capabilities: capabilities.map(String::from).into(),
             devices: Vec::new(),

@@ -208,6 +208,7 @@ fn without_program(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ErrorKind::*;
     use lazarette_plugin::command::Exit;
     use std::time::Duration;
 
@@ -225,127 +226,129 @@ mod tests {
         explain(&failed, "nas.test:/srv/media", Version::V42)
     }
 
-    /// Outputs of nfs-utils 2.6.2 and 2.8.3.
+    /// Outputs of nfs-utils 2.6.2 and 2.8.3: what they mean, the reason shown, and whether another
+    /// version is tried.
+    const SEEN: &[(&str, ErrorKind, &str, bool)] = &[
+        (
+            "mount.nfs4: access denied by server while mounting nas.test:/srv/media\n",
+            PermissionDenied,
+            "access denied by server",
+            false,
+        ),
+        (
+            "mount.nfs4: mounting nas.test:/srv/media failed, reason given by server: No such file or directory\n",
+            NotFound,
+            "reason given by server",
+            true,
+        ),
+        (
+            "mount.nfs: requested NFS version or transport protocol is not supported for /mnt/a/fs\n",
+            NotFound,
+            "requested NFS version",
+            true,
+        ),
+        (
+            "mount.nfs4: Protocol not supported\n",
+            NotFound,
+            "Protocol not supported",
+            true,
+        ),
+        (
+            "mount.nfs: Failed to resolve server nosuch.invalid: Name or service not known\n",
+            Unreachable,
+            "nosuch.invalid: Name or service",
+            false,
+        ),
+        (
+            "mount.nfs: Failed to resolve server nas: Temporary failure in name resolution\nmount.nfs: Operation already in progress\n",
+            Unreachable,
+            "Temporary failure",
+            false,
+        ),
+        (
+            "mount.nfs: rpc.statd is not running but is required for remote locking.\nmount.nfs: Either use '-o nolock' to keep locks local, or start statd.\n",
+            Internal,
+            "rpc.statd is not running",
+            false,
+        ),
+        (
+            "mount.nfs: No such device\n",
+            Internal,
+            "No such device",
+            false,
+        ),
+        (
+            "mount.nfs: Connection refused for nas.test:/srv/media on /mnt/a/fs\n",
+            Unreachable,
+            "Connection refused",
+            false,
+        ),
+        (
+            "mount.nfs4: Connection timed out\n",
+            Unreachable,
+            "Connection timed out",
+            false,
+        ),
+        (
+            "mount.nfs: portmap query failed: RPC: Timed out\nmount.nfs: Connection timed out\n",
+            Unreachable,
+            "timed out",
+            false,
+        ),
+        (
+            "mount.nfs: No route to host\n",
+            Unreachable,
+            "No route",
+            false,
+        ),
+        (
+            "mount.nfs4: Network is unreachable\n",
+            Unreachable,
+            "Network is unreachable",
+            false,
+        ),
+        (
+            "mount.nfs4: an incorrect mount option was specified\n",
+            InvalidArgument,
+            "incorrect mount option",
+            false,
+        ),
+        (
+            "mount.nfs4: Operation not permitted\n",
+            PermissionDenied,
+            "Operation not permitted",
+            false,
+        ),
+        ("mount.nfs4: Stale file handle\n", Stale, "Stale", false),
+        (
+            "mount.nfs: /mnt/a/fs is busy or already mounted or sharecache fail\n",
+            Busy,
+            "busy",
+            false,
+        ),
+        (
+            "mount.nfs: mount point /mnt/a/fs does not exist\n",
+            Internal,
+            "mount point",
+            false,
+        ),
+        (
+            "mount.nfs: nas.test:/srv/media failed, security flavor not supported\n",
+            PermissionDenied,
+            "security flavor",
+            false,
+        ),
+        (
+            "mount.nfs: requested a thing\nmount.nfs: portmap query failed: RPC: Program not registered\n",
+            Unreachable,
+            "Program not registered",
+            false,
+        ),
+    ];
+
     #[test]
     fn every_known_message_has_its_kind_its_reason_and_a_remedy() {
-        use ErrorKind::*;
-        for (stderr, kind, reason, another) in [
-            (
-                "mount.nfs4: access denied by server while mounting nas.test:/srv/media\n",
-                PermissionDenied,
-                "access denied by server",
-                false,
-            ),
-            (
-                "mount.nfs4: mounting nas.test:/srv/media failed, reason given by server: No such file or directory\n",
-                NotFound,
-                "reason given by server",
-                true,
-            ),
-            (
-                "mount.nfs: requested NFS version or transport protocol is not supported for /mnt/a/fs\n",
-                NotFound,
-                "requested NFS version",
-                true,
-            ),
-            (
-                "mount.nfs4: Protocol not supported\n",
-                NotFound,
-                "Protocol not supported",
-                true,
-            ),
-            (
-                "mount.nfs: Failed to resolve server nosuch.invalid: Name or service not known\n",
-                Unreachable,
-                "nosuch.invalid: Name or service",
-                false,
-            ),
-            (
-                "mount.nfs: Failed to resolve server nas: Temporary failure in name resolution\nmount.nfs: Operation already in progress\n",
-                Unreachable,
-                "Temporary failure",
-                false,
-            ),
-            (
-                "mount.nfs: rpc.statd is not running but is required for remote locking.\nmount.nfs: Either use '-o nolock' to keep locks local, or start statd.\n",
-                Internal,
-                "rpc.statd is not running",
-                false,
-            ),
-            (
-                "mount.nfs: No such device\n",
-                Internal,
-                "No such device",
-                false,
-            ),
-            (
-                "mount.nfs: Connection refused for nas.test:/srv/media on /mnt/a/fs\n",
-                Unreachable,
-                "Connection refused",
-                false,
-            ),
-            (
-                "mount.nfs4: Connection timed out\n",
-                Unreachable,
-                "Connection timed out",
-                false,
-            ),
-            (
-                "mount.nfs: portmap query failed: RPC: Timed out\nmount.nfs: Connection timed out\n",
-                Unreachable,
-                "timed out",
-                false,
-            ),
-            (
-                "mount.nfs: No route to host\n",
-                Unreachable,
-                "No route",
-                false,
-            ),
-            (
-                "mount.nfs4: Network is unreachable\n",
-                Unreachable,
-                "Network is unreachable",
-                false,
-            ),
-            (
-                "mount.nfs4: an incorrect mount option was specified\n",
-                InvalidArgument,
-                "incorrect mount option",
-                false,
-            ),
-            (
-                "mount.nfs4: Operation not permitted\n",
-                PermissionDenied,
-                "Operation not permitted",
-                false,
-            ),
-            ("mount.nfs4: Stale file handle\n", Stale, "Stale", false),
-            (
-                "mount.nfs: /mnt/a/fs is busy or already mounted or sharecache fail\n",
-                Busy,
-                "busy",
-                false,
-            ),
-            (
-                "mount.nfs: mount point /mnt/a/fs does not exist\n",
-                Internal,
-                "mount point",
-                false,
-            ),
-            (
-                "mount.nfs: nas.test:/srv/media failed, security flavor not supported\n",
-                PermissionDenied,
-                "security flavor",
-                false,
-            ),
-            (
-                "mount.nfs: requested a thing\nmount.nfs: portmap query failed: RPC: Program not registered\n",
-                Unreachable,
-                "Program not registered",
-                false,
-            ),
-        ] {
+        for &(stderr, kind, reason, another) in SEEN {
             let rejection = explained(stderr);
             let error = &rejection.error;
             assert_eq!(error.kind, kind, "{stderr}");
