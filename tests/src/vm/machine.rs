@@ -170,6 +170,15 @@ impl Machine {
         })
     }
 
+    /// Runs a shell script as root that must succeed, and gives its standard output without
+    /// surrounding white space.
+    ///
+    /// # Errors
+    /// When it did not start, end or succeed.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        self.run(script)?.ok().with_context(|| script.to_owned())
+    }
+
     /// Runs a shell script as root without a time limit, its output passed on as it comes.
     ///
     /// # Errors
@@ -333,10 +342,10 @@ fn pass_on(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A directory that goes when dropped.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!(

@@ -1,0 +1,124 @@
+//! Power off, reboot, and what is there afterwards.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lazarette_core::control::VolumePhase;
+use lazarette_tests::lab::Lab;
+use lazarette_tests::vm::{Kept, Machine, Options, Saved};
+
+use crate::guest::Guest;
+use crate::{Case, cases};
+
+pub(crate) const BOOTS: &[Case] = cases![Boots:
+    case_07_10_after_a_reboot_volumes_and_their_containers_are_back,
+    power_off_is_in_order_and_in_time_with_the_server_gone,
+];
+
+/// The budget of a shutdown, and what the kernel needs on top of it.
+const BUDGET: Duration = Duration::from_secs(35);
+
+/// Powers off and looks at what init said on the console.
+fn off(machine: Machine) -> Result<String> {
+    let console = machine.power_off(BUDGET)?;
+    let said: Vec<&str> = console
+        .lines()
+        .filter(|line| line.contains("shutdown:"))
+        .collect();
+    let said = said.join("\n");
+    ensure!(
+        said.contains("shutdown: sync"),
+        "the disks were not written:\n{said}"
+    );
+    Ok(said)
+}
+
+fn power_off_is_in_order_and_in_time_with_the_server_gone(lab: &Lab) -> Result<()> {
+    let machine = Saved::ensure(lab, &Options::default())?.restore()?;
+    let guest = Guest::with(machine, |guest| {
+        guest
+            .sh(
+                "a writer, and the server goes",
+                r#"
+            docker volume create -d nfs -o server=nas.test -o export=/srv/media media > /dev/null
+            writer w media
+            until_ok 30 test -s /var/lib/lab/nas/media/w
+            nas block
+            sleep 2
+            "#,
+            )
+            .map(drop)
+    })?;
+    off(guest.into_machine()).map(drop)
+}
+
+fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) -> Result<()> {
+    let kept = Kept::new(
+        lab,
+        &Options {
+            disks: Vec::new(),
+            ..Options::default()
+        },
+    )?;
+    let mut machine = kept.boot()?;
+    machine.prepare()?;
+    let guest = Guest::with(machine, |guest| {
+        guest.sh(
+            "a volume, and a container that is always restarted",
+            r#"
+            docker volume create -d nfs -o server=nas.test -o export=/srv/media -o path=always media > /dev/null
+            docker run -d --name w --restart always -v media:/data busybox sh -c \
+                'while :; do date +%s >> /data/w; sync; sleep 0.5; done' > /dev/null
+            until_ok 30 test -s /var/lib/lab/nas/media/always/w
+            system-docker rm -f udev > /dev/null
+            sync
+            "#,
+        )
+        .map(drop)
+    })?;
+    let said = off(guest.into_machine())?;
+    ensure!(
+        !said.contains("FAILED"),
+        "the way down was not clean:\n{said}"
+    );
+
+    Guest::with(kept.boot()?, |guest| {
+        guest.sh(
+            "the server is up again, later than user Docker's start",
+            r#"
+            until_ok 120 system-docker version
+            system-docker rm -f nas > /dev/null
+            rm -f /var/lib/lab/nas/.ready
+            wc -l < /var/lib/lab/nas/media/always/w > /tmp/lines
+            until_ok 120 pgrep -f data-root.*/var/lib/docker
+            sleep 5
+            nas start
+            until_ok 200 docker version
+            "#,
+        )?;
+        guest.until(
+            "the volumes are not back",
+            Duration::from_secs(40),
+            |status| {
+                let back = |name: &str| {
+                    let mut volumes = status.volumes.iter();
+                    volumes.any(|v| v.name.as_str() == name && v.phase == VolumePhase::Mounted)
+                };
+                (back("nas.media") && back("nas.home") && back("media")).then_some(())
+            },
+        )?;
+        guest
+            .sh(
+                "and the container writes there again",
+                r#"
+            more() { [ "$(wc -l < /var/lib/lab/nas/media/always/w)" -gt "$(cat /tmp/lines)" ]; }
+            until_ok 60 more
+            docker rm -f w > /dev/null
+            docker volume rm media > /dev/null
+            same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
+            "#,
+            )
+            .map(drop)
+    })
+    .map(drop)
+}

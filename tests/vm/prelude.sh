@@ -1,0 +1,65 @@
+set -euo pipefail
+# say MESSAGE: the reason why a script ends.
+fail() { echo "$*" >&2; exit 1; }
+# same WANTED FOUND WHAT
+same() { [ "$1" = "$2" ] || fail "$3: wanted '$1', found '$2'"; }
+# until_ok SECONDS COMMAND…: repeats the command until it succeeds.
+until_ok() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" > /dev/null 2>&1; do
+        [ $SECONDS -lt $until ] || { echo "in time: $*" >&2; "$@" >&2; return 1; }
+        sleep 0.3
+    done
+}
+# within MILLISECONDS COMMAND…: the command must succeed, and be as quick as that.
+within() {
+    local limit=$1 from to
+    shift
+    from=$(date +%s%N)
+    timeout -k 1 120 "$@" || fail "failed: $*"
+    to=$(date +%s%N)
+    local took=$(((to - from) / 1000000))
+    [ $took -le "$limit" ] || fail "took $took ms, not $limit: $*"
+}
+# bounded SECONDS COMMAND…: the command must end by itself; its exit status.
+bounded() {
+    local limit=$1 from=$SECONDS status=0
+    shift
+    timeout -k 1 "$limit" "$@" || status=$?
+    [ $status -ne 124 ] && [ $status -ne 137 ] || fail "did not end within $limit s: $*"
+    echo "$((SECONDS - from)) s: $*" >&2
+    return $status
+}
+# In user Docker's mount namespace.
+view() { nsenter --mount=/run/lazarette/view/mnt -- "$@"; }
+# mounted TARGET: the row of the view's mount table for what is mounted there, or nothing.
+mounted() { view grep -F " $1 " /proc/thread-self/mountinfo | tail -n 1; }
+# The process of a service of init, such as user-docker.
+engine_pid() { cat "/run/$1.pid"; }
+core_pid() { pgrep -x laz-core; }
+# writer NAME VOLUME: a container that appends a line to a file each 0.2 s.
+writer() {
+    docker run -d --name "$1" -v "$2:/data" busybox sh -c \
+        'i=0; while :; do i=$((i + 1)); echo $i >> /data/'"$1"' || echo failed >> /errors; sleep 0.2; done' > /dev/null
+}
+# writes NAME FILE: the writer's file grows, and no write failed.
+writes() {
+    local before after
+    before=$(wc -l < "$2")
+    for _ in $(seq 100); do
+        sleep 0.2
+        after=$(wc -l < "$2")
+        if [ "$after" -gt "$before" ]; then
+            return
+        fi
+    done
+    fail "$1 writes nothing more after line $before"
+}
+# unharmed NAME FILE: no write failed and no line is missing.
+unharmed() {
+    local lines
+    docker cp "$1:/errors" - > /dev/null 2>&1 && fail "$1: a write failed"
+    lines=$(wc -l < "$2")
+    same "$(seq "$lines" | md5sum)" "$(head -n "$lines" "$2" | md5sum)" "the lines of $1"
+}

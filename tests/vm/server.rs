@@ -1,0 +1,130 @@
+//! A server that goes away under mounted volumes, comes back, or comes back as another one.
+
+use anyhow::Result;
+
+use crate::guest::Guest;
+use crate::{Case, cases};
+
+pub(crate) const RESTORED: &[Case] = cases![Restored:
+    case_02_03_04_05_a_server_that_is_gone_stops_only_its_own_io,
+    a_restarted_server_gives_its_locks_back,
+    case_06_a_replaced_export_is_found_and_healed,
+];
+
+fn case_02_03_04_05_a_server_that_is_gone_stops_only_its_own_io(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "volumes in use and unused, and another context",
+        r#"
+        cat > /tmp/config.yml <<'END'
+#cloud-config
+lazarette:
+  storage:
+    contexts:
+      scratch: {kind: hello, volumes: [one]}
+END
+        laz config set /tmp/config.yml
+        until_ok 60 mounted /mnt/scratch/one
+        docker volume create -d nfs -o server=nas.test -o export=/srv/media used > /dev/null
+        docker volume create -d nfs -o server=nas.test -o export=/srv/home idle > /dev/null
+        writer w used
+        until_ok 20 test -s /var/lib/lab/nas/media/w
+        nas block
+        sleep 3
+        "#,
+    )?;
+    guest.sh(
+        "everything that does not need the server answers",
+        r#"
+        for _ in 1 2 3; do
+            within 3000 laz status > /dev/null
+            within 3000 laz volume ls > /dev/null
+            within 3000 docker volume ls > /dev/null
+            within 3000 docker ps > /dev/null
+        done
+        within 3000 docker volume inspect used > /dev/null
+        within 20000 docker run --rm -v /mnt/scratch/one:/data busybox touch /data/f
+        within 3000 laz logs nas > /dev/null
+        "#,
+    )?;
+    guest.sh(
+        "what needs it says so in time",
+        r#"
+        unreachable() { laz status | grep '^nas ' | grep -q unreachable; }
+        until_ok 90 unreachable
+        ! bounded 120 docker run --rm -v idle:/data busybox true 2> /tmp/said || fail "it ran without its server"
+        grep -q nas /tmp/said || fail "the error does not name the server: $(cat /tmp/said)"
+        within 60000 docker volume rm idle > /dev/null
+        ! docker volume inspect idle > /dev/null 2>&1
+        within 3000 laz status > /dev/null
+        "#,
+    )?;
+    guest.sh(
+        "it comes back: the writer goes on, nothing is lost, nothing hangs about",
+        r#"
+        nas unblock
+        writes w /var/lib/lab/nas/media/w
+        unharmed w /var/lib/lab/nas/media/w
+        healthy() { laz status | grep '^nas ' | grep -q healthy; }
+        until_ok 90 healthy
+        docker rm -f w > /dev/null
+        within 60000 docker volume rm used > /dev/null
+        same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
+        ! pgrep -x mount.nfs || fail "a mount hangs about"
+        "#,
+    )?;
+    Ok(())
+}
+
+fn a_restarted_server_gives_its_locks_back(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "a lock and a writer outlive a restart of the server",
+        r#"
+        docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.2 media > /dev/null
+        docker run -d --name holder -v media:/data busybox sh -c \
+            'touch /data/lock; exec flock /data/lock sh -c "while sleep 0.2; do echo x >> /data/held || echo failed >> /errors; done"' > /dev/null
+        writer w media
+        until_ok 30 test -s /var/lib/lab/nas/media/held
+        nas restart
+        writes w /var/lib/lab/nas/media/w
+        unharmed w /var/lib/lab/nas/media/w
+        sleep 12
+        ! timeout 60 docker run --rm -v media:/data busybox flock -n /data/lock true || fail "the lock was lost"
+        ! docker cp holder:/errors - > /dev/null 2>&1 || fail "a write under the lock failed"
+        docker rm -f holder w > /dev/null
+        docker volume rm media > /dev/null
+        "#,
+    )?;
+    Ok(())
+}
+
+fn case_06_a_replaced_export_is_found_and_healed(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "the export's directory is replaced under a running container",
+        r#"
+        docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.2 media > /dev/null
+        docker run -d --name user -v media:/data busybox sleep 1000 > /dev/null
+        docker exec user sh -c 'echo old > /data/f'
+        nas stop
+        mv /var/lib/lab/nas/media /var/lib/lab/nas/old
+        mkdir /var/lib/lab/nas/media
+        echo new > /var/lib/lab/nas/media/f
+        rm -rf /var/lib/lab/nas/old
+        nas start
+        "#,
+    )?;
+    guest.sh(
+        "healed in the view and in the container, without a restart",
+        r#"
+        read_new() { [ "$(timeout 10 docker exec user cat /data/f)" = new ]; }
+        until_ok 150 read_new
+        same new "$(timeout 60 docker run --rm -v /mnt/nas/media:/data busybox cat /data/f)" "the declared one"
+        docker exec user sh -c 'echo again > /data/g'
+        same again "$(cat /var/lib/lab/nas/media/g)" "what the server holds"
+        same 1 "$(docker exec user grep -c ' /data ' /proc/mounts)" "mounts at /data"
+        docker rm -f user > /dev/null
+        docker volume rm media > /dev/null
+        same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
+        "#,
+    )?;
+    Ok(())
+}
