@@ -16,7 +16,7 @@ use lazarette_plugin::{Error, Health, HealthState, Host, Level, VolumeHealth, Vo
 use crate::export::Config;
 use crate::mounts::{Mounts, Used};
 use crate::programs::Programs;
-use crate::server;
+use crate::{lock_daemons, server};
 
 /// Between two looks at a healthy server, and at any other.
 const CALM: Duration = Duration::from_secs(5);
@@ -28,6 +28,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 const RECOVERY: Duration = Duration::from_secs(10);
 /// After so long a server that answers connections but not requests is no longer recovering.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(180);
+/// Between two looks at the lock daemons.
+const LOCKS: Duration = Duration::from_secs(15);
 /// Paths that one child looks at.
 const BATCH: usize = 64;
 
@@ -66,8 +68,10 @@ impl Monitor {
             .name("health".into())
             .spawn(move || {
                 let mut course = Course::default();
+                let mut locks = Locks::default();
                 while !looking.stopped() {
                     let health = look(&config, &mounts, &programs, &mut course);
+                    locks.tend(&host, &mounts, &programs);
                     looking.tell(&host, health);
                     mounts.tidy();
                     looking.sleep();
@@ -121,6 +125,25 @@ impl Shared {
         };
         let stopped = |state: &mut State| !state.stop;
         drop(self.wake.wait_timeout_while(state, pause, stopped));
+    }
+}
+
+/// The lock daemons of NFS 3, started again if they have gone: another context may have had them.
+#[derive(Default)]
+struct Locks {
+    looked: Option<Instant>,
+}
+
+impl Locks {
+    fn tend(&mut self, host: &Host, mounts: &Mounts, programs: &Programs) {
+        let recently = self.looked.is_some_and(|at| at.elapsed() < LOCKS);
+        if recently || !mounts.used().iter().any(|u| u.needs_lock_daemons) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if let Err(error) = lock_daemons::ensure(programs, LIMIT) {
+            host.log(Level::Error, error.to_string());
+        }
     }
 }
 

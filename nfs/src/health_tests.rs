@@ -8,6 +8,7 @@ fn used(path: &Path, volumes: &[(VolumeId, &str)]) -> Used {
             .iter()
             .map(|(id, d)| (*id, (*d).to_owned()))
             .collect(),
+        needs_lock_daemons: false,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::Command;
-use lazarette_plugin::{Call, Error, ErrorKind, Result};
+use lazarette_plugin::{Error, ErrorKind, Result};
 
 use crate::programs::Programs;
 
@@ -25,24 +25,23 @@ const STATD: u32 = 100_024;
 const ASKING: Duration = Duration::from_secs(2);
 /// How long a daemon may take to start.
 const STARTING: Duration = Duration::from_secs(10);
-/// rpc.statd's directory; it runs as the owner of `sm`.
+/// rpc.statd's directory.
 const STATE: &str = "/var/lib/nfs";
 
 /// One start at a time.
 static STARTS: Mutex<()> = Mutex::new(());
 
-/// Makes sure that locks of NFS 3 work.
+/// Makes sure that locks of NFS 3 work, within about twice `limit`.
 ///
 /// # Errors
 /// `Internal` saying which daemon did not start, and why.
-pub(crate) fn ensure(call: &Call, programs: &Programs) -> Result<()> {
+pub(crate) fn ensure(programs: &Programs, limit: Duration) -> Result<()> {
     let rpcbind = SocketAddr::from((Ipv4Addr::LOCALHOST, 111));
     let _one = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
     if matches!(port_of(rpcbind, STATD), Ok(Some(_))) {
         return Ok(());
     }
-    call.progress("starting the lock daemons of NFS 3", None);
-    let limit = call.remaining().min(STARTING);
+    let limit = limit.min(STARTING);
     if port_of(rpcbind, STATD).is_err() {
         start("rpcbind", Command::new(&programs.rpcbind), limit)?;
         until("rpcbind", limit, || port_of(rpcbind, STATD).is_ok())?;
@@ -82,21 +81,30 @@ fn until(name: &str, limit: Duration, ready: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes rpc.statd's directories, owned by its user: it gives up root for that user.
+/// Makes rpc.statd's directories, owned by its user: it gives up root for the owner of `sm` (up to
+/// nfs-utils 2.6: of `state` itself). Before, as root without a right over others' files, it writes
+/// to `state`: so that is writable for root's group.
 fn prepare_state(state: &Path) -> Result<()> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let owner = user_of(&passwd, "statd");
-    for directory in [state.to_owned(), state.join("sm"), state.join("sm.bak")] {
-        fs::create_dir_all(&directory)
-            .and_then(|()| match owner {
-                Some((uid, gid)) => chown(&directory, Some(uid), Some(gid)),
-                None => Ok(()),
-            })
-            .map_err(|e| {
-                Error::internal(format!("cannot prepare {}", directory.display())).cause(e)
-            })?;
-    }
-    Ok(())
+    let (current, backup) = (state.join("sm"), state.join("sm.bak"));
+    let prepare = || {
+        fs::create_dir_all(&current)?;
+        fs::create_dir_all(&backup)?;
+        let Some((uid, gid)) = owner else {
+            return Ok(());
+        };
+        if fs::metadata(state)?.uid() != uid {
+            fs::set_permissions(state, fs::Permissions::from_mode(0o775))?;
+            chown(&current, Some(uid), Some(gid))?;
+            chown(&backup, Some(uid), Some(gid))?;
+            chown(state, Some(uid), Some(0))?;
+        }
+        Ok(())
+    };
+    prepare().map_err(|e: io::Error| {
+        Error::internal(format!("cannot prepare {} for rpc.statd", state.display())).cause(e)
+    })
 }
 
 /// The user and group of `name` in an /etc/passwd.

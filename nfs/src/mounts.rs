@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::Command;
-use lazarette_plugin::linux::mountinfo::MountTable;
+use lazarette_plugin::linux::mountinfo::{MountRow, MountTable};
 use lazarette_plugin::{Call, Error, Host, Level, Result, VolumeId, serde_json};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -86,6 +86,8 @@ pub(crate) struct Used {
     pub(crate) path: PathBuf,
     /// Users and their directories in the mount (empty: all of it).
     pub(crate) volumes: Vec<(VolumeId, String)>,
+    /// Whether it is of NFS 3 with locks that other machines see.
+    pub(crate) needs_lock_daemons: bool,
 }
 
 /// All private mounts of a context.
@@ -197,30 +199,36 @@ impl Mounts {
 
     /// All mounts that are there.
     pub(crate) fn used(&self) -> Vec<Used> {
+        let Ok(table) = MountTable::of_thread() else {
+            return Vec::new();
+        };
         let mut all = Vec::new();
         for (key, _) in self.all() {
-            let mut volumes = Vec::new();
-            for entry in fs::read_dir(self.users(&key))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                let name = entry.file_name();
-                let id = name
-                    .to_str()
-                    .and_then(|n| serde_json::from_value(n.into()).ok());
-                if let (Some(id), Ok(directory)) = (id, fs::read_to_string(entry.path())) {
-                    volumes.push((id, directory));
-                }
-            }
-            if matches!(self.mounted(&key), Ok(Some(_))) {
+            let path = self.place(&key);
+            if let Some(row) = table.top_at(&path) {
                 all.push(Used {
-                    path: self.place(&key),
-                    volumes,
+                    path,
+                    volumes: self.volumes(&key),
+                    needs_lock_daemons: needs_lock_daemons(row),
                 });
             }
         }
         all
+    }
+
+    fn volumes(&self, key: &str) -> Vec<(VolumeId, String)> {
+        let entries = fs::read_dir(self.users(key));
+        let known = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let id = serde_json::from_value(name.into()).ok()?;
+            Some((id, fs::read_to_string(entry.path()).ok()?))
+        };
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(known)
+            .collect()
     }
 
     /// Notes that the mount at `path` is dead for good.
@@ -331,7 +339,7 @@ impl Mounts {
             try_another_version: false,
         };
         if !version.is_4() && source.options.needs_lock_daemons() {
-            lock_daemons::ensure(call, &self.programs).map_err(final_error)?;
+            lock_daemons::ensure(&self.programs, call.remaining()).map_err(final_error)?;
         }
         let program = if version.is_4() {
             &self.programs.mount_nfs4
@@ -385,6 +393,12 @@ impl Mounts {
             .map(|(key, slot)| (key.clone(), slot.clone()))
             .collect()
     }
+}
+
+/// By the mount table, because an earlier plugin host may have mounted it.
+fn needs_lock_daemons(row: &MountRow) -> bool {
+    let options = row.super_options.to_string_lossy();
+    row.fs_type == "nfs" && !options.split(',').any(|o| o == "local_lock=all")
 }
 
 /// Waits for `slot` no longer than the call may take: somebody else may be mounting it.

@@ -84,3 +84,18 @@ fn only_directories_of_ours_are_taken_for_mounts() {
     assert_eq!(mounts.all().len(), 1);
     assert!(mounts.used().is_empty(), "nothing is mounted there");
 }
+
+#[test]
+fn which_mounts_need_the_lock_daemons_is_seen_in_the_mount_table() {
+    let needs = |fs_type: &str, options: &str| {
+        let line = format!(
+            "31 23 0:45 / /mnt/a/fs rw,nosuid - {fs_type} nas:/a rw,vers=3,{options},addr=10.0.0.1\n"
+        );
+        let table = MountTable::parse(line.as_bytes());
+        needs_lock_daemons(table.top_at(Path::new("/mnt/a/fs")).unwrap())
+    };
+    assert!(needs("nfs", "local_lock=none"));
+    assert!(needs("nfs", "local_lock=flock"));
+    assert!(!needs("nfs", "local_lock=all"));
+    assert!(!needs("nfs4", "local_lock=none"));
+}
