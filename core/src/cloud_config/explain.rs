@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
-use jsonschema::{ValidationError, Validator};
+use regex_lite::Regex;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::node::{Node, Path, Step};
+use super::node::{Node, Path};
 use super::schema::{field_names, resolve, type_of};
+use super::validate::{Broken, Rule, validate};
 use crate::name::{self, ContextName, OptionText, VolumeName, quoted};
 
 /// The most names listed in one message.
@@ -22,186 +22,144 @@ pub(super) struct Wrong {
     pub(super) message: String,
 }
 
-/// Builds the validator of `schema`; a schema that is none is a plugin's fault.
-///
-/// # Errors
-/// What is wrong with the schema.
-pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
-    jsonschema::draft202012::options()
-        .should_validate_formats(true)
-        .with_format("ip", |text: &str| text.parse::<std::net::IpAddr>().is_ok())
-        .build(schema)
-        .map_err(|error| error.to_string())
-}
-
 /// All that `schema` finds wrong with `value`, except unknown fields named in `known`.
 pub(super) fn check(schema: &Value, value: &Value, known: &BTreeSet<String>) -> Vec<Wrong> {
-    let validator = match validator(schema) {
-        Ok(validator) => validator,
-        Err(error) => {
-            return vec![Wrong {
-                path: Path::default(),
-                message: format!(
-                    "the plugin's own schema is not valid ({error}); use another version of the plugin"
-                ),
-            }];
-        }
-    };
-    let explainer = Explainer {
-        schema,
-        value,
-        known,
-    };
+    let explainer = Explainer { schema, known };
     let mut wrong = Vec::new();
-    for error in validator.iter_errors(value) {
-        explainer.explain(&error, &mut wrong);
+    match validate(schema, value) {
+        Ok(broken) => {
+            for broken in &broken {
+                explainer.explain(broken, &mut wrong);
+            }
+        }
+        Err(fault) => wrong.push(Wrong {
+            path: Path::default(),
+            message: format!(
+                "the plugin's schema cannot be used: {fault}; use another version of the plugin"
+            ),
+        }),
     }
     wrong
 }
 
 struct Explainer<'a> {
     schema: &'a Value,
-    value: &'a Value,
     known: &'a BTreeSet<String>,
 }
 
 impl Explainer<'_> {
-    fn explain(&self, error: &ValidationError<'_>, wrong: &mut Vec<Wrong>) {
-        let path = self.path(error.instance_path().as_str());
-        let found = error.instance();
-        let message = match error.kind() {
-            Kind::AdditionalProperties { unexpected }
-            | Kind::UnevaluatedProperties { unexpected } => {
-                self.unknown_fields(error, unexpected, &path, wrong);
+    fn explain(&self, broken: &Broken<'_>, wrong: &mut Vec<Wrong>) {
+        let found = &broken.found;
+        let list = found.is_array();
+        let message = match &broken.rule {
+            Rule::Unknown(field) => {
+                wrong.extend(self.unknown_field(broken, field));
                 return;
             }
-            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-                self.alternatives(context, found, &path, wrong);
+            Rule::Alternatives(alternatives) => {
+                self.alternatives(broken, alternatives, wrong);
                 return;
             }
-            Kind::Required { property } => {
-                let name = property.as_str().unwrap_or_default();
-                format!("`{name}` is missing{}", self.description_of(error, name))
+            Rule::Required(name) => {
+                format!(
+                    "`{name}` is missing{}",
+                    self.description_of(broken.place, name)
+                )
             }
-            Kind::Type { kind } => mismatch(&expected_types(kind), found),
-            Kind::Enum { options } => {
-                let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-                one_of(options.iter(), found)
-            }
-            Kind::Constant { expected_value } => one_of([expected_value.as_ref()], found),
-            Kind::Pattern { pattern } => pattern_message(pattern, found),
-            Kind::Format { format } => {
+            Rule::Type(types) => mismatch(types, found),
+            Rule::OneOf(options) => one_of(options.iter().copied(), found),
+            Rule::Pattern(pattern) => pattern_message(pattern, found),
+            Rule::Format(format) => {
                 format!("expected {}, found {}", format_noun(format), shown(found))
             }
-            Kind::Minimum { limit } => format!("must be {limit} or more, found {}", shown(found)),
-            Kind::Maximum { limit } => format!("must be {limit} or less, found {}", shown(found)),
-            Kind::MinLength { limit: 1 } => "must not be empty".to_owned(),
-            Kind::MinLength { limit } => format!("must be {limit} characters long or more"),
-            Kind::MaxLength { limit } => format!("must be {limit} characters long or less"),
-            Kind::MinItems { limit: 1 } => "the list must not be empty".to_owned(),
-            Kind::MinItems { limit } => format!("the list must have {limit} items or more"),
-            Kind::MaxItems { limit } => format!("the list must have {limit} items or fewer"),
-            Kind::UniqueItems => "the list has an item twice".to_owned(),
-            _ => error.masked().to_string(),
+            Rule::Number(words, limit) => {
+                format!(
+                    "{}, found {}",
+                    words.replace("{}", &limit.to_string()),
+                    shown(found)
+                )
+            }
+            Rule::Length(1, true) if list => "the list must not be empty".to_owned(),
+            Rule::Length(1, true) => "must not be empty".to_owned(),
+            Rule::Length(limit, least) => {
+                let what = match found {
+                    Value::Array(_) => "items",
+                    Value::Object(_) => "fields",
+                    _ => "characters",
+                };
+                let bound = if *least { "at least" } else { "at most" };
+                format!("must have {bound} {limit} {what}")
+            }
+            Rule::Twice => "the list has an item twice".to_owned(),
+            Rule::Ambiguous => "fits several forms of which only one may apply".to_owned(),
+            Rule::Forbidden => format!("{} cannot be used here", shown(found)),
         };
-        wrong.push(Wrong { path, message });
+        wrong.push(Wrong {
+            path: broken.path.clone(),
+            message,
+        });
     }
 
-    fn unknown_fields(
-        &self,
-        error: &ValidationError<'_>,
-        unexpected: &[String],
-        path: &Path,
-        wrong: &mut Vec<Wrong>,
-    ) {
-        let place = self.place_of(error);
-        for field in unexpected {
-            if path.0.is_empty() && self.known.contains(field) {
-                continue;
-            }
-            let message = if let Some(pattern) = name_pattern(place) {
-                pattern_message(pattern, &Value::String(field.clone()))
-            } else {
-                let mut names = field_names(self.schema, place);
-                if path.0.is_empty() {
-                    names.extend(self.known.iter().cloned());
-                }
-                unknown("field", field, &names)
-            };
-            wrong.push(Wrong {
-                path: path.key(field),
-                message,
-            });
+    fn unknown_field(&self, broken: &Broken<'_>, field: &str) -> Option<Wrong> {
+        let top = broken.path.0.is_empty();
+        if top && self.known.contains(field) {
+            return None;
         }
+        let message = if let Some(pattern) = name_pattern(broken.place) {
+            pattern_message(pattern, &Value::String(field.to_owned()))
+        } else {
+            let mut names = field_names(self.schema, broken.place);
+            if top {
+                names.extend(self.known.iter().cloned());
+            }
+            unknown("field", field, &names)
+        };
+        Some(Wrong {
+            path: broken.path.key(field),
+            message,
+        })
     }
 
     /// Of several alternatives, tells what the one that was meant finds wrong.
     fn alternatives(
         &self,
-        context: &[Vec<ValidationError<'static>>],
-        found: &Value,
-        path: &Path,
+        broken: &Broken<'_>,
+        alternatives: &[Vec<Broken<'_>>],
         wrong: &mut Vec<Wrong>,
     ) {
-        let here = path.0.len();
-        let misses_here = |errors: &&Vec<ValidationError<'static>>| {
-            errors.iter().any(|error| {
-                steps(error.instance_path().as_str()).count() == here
-                    && matches!(
-                        error.kind(),
-                        Kind::Type { .. } | Kind::Enum { .. } | Kind::Constant { .. }
-                    )
-            })
+        let other_shape = |lacking: &Broken<'_>| {
+            lacking.path == broken.path && matches!(lacking.rule, Rule::Type(_) | Rule::OneOf(_))
         };
-        let meant: Vec<_> = context
+        let mut meant = alternatives
             .iter()
-            .filter(|errors| !misses_here(errors))
-            .collect();
-        if let [errors] = meant.as_slice() {
-            for error in *errors {
-                self.explain(error, wrong);
+            .filter(|lacking| !lacking.iter().any(other_shape));
+        if let Some(first) = meant.next() {
+            let only = meant.next().is_none();
+            for lacking in first.iter().take(if only { usize::MAX } else { 1 }) {
+                self.explain(lacking, wrong);
             }
             return;
         }
         let mut types = BTreeSet::new();
         let mut values = Vec::new();
-        for error in context.iter().flatten() {
-            match error.kind() {
-                Kind::Type { kind } => types.extend(expected_types(kind)),
-                Kind::Constant { expected_value } => values.push(expected_value.as_ref()),
-                Kind::Enum { options } => values.extend(options.as_array().into_iter().flatten()),
-                _ => {}
-            }
+        for lacking in alternatives.iter().flatten() {
+            collect(lacking, &mut types, &mut values);
         }
         types.remove("null");
         values.retain(|value| !value.is_null());
-        let message = if !values.is_empty() {
-            one_of(values, found)
-        } else if !types.is_empty() && meant.is_empty() {
-            mismatch(&types, found)
+        let message = if values.is_empty() {
+            mismatch(&types, &broken.found)
         } else {
-            let mut first = Vec::new();
-            if let Some(error) = meant.first().and_then(|errors| errors.first()) {
-                self.explain(error, &mut first);
-            }
-            wrong.extend(first);
-            return;
+            one_of(values, &broken.found)
         };
         wrong.push(Wrong {
-            path: path.clone(),
+            path: broken.path.clone(),
             message,
         });
     }
 
-    /// The part of the schema that holds the keyword which failed.
-    fn place_of(&self, error: &ValidationError<'_>) -> &Value {
-        let keyword = error.schema_path().as_str();
-        let place = keyword.rsplit_once('/').map_or("", |(place, _)| place);
-        self.schema.pointer(place).unwrap_or(self.schema)
-    }
-
-    fn description_of(&self, error: &ValidationError<'_>, name: &str) -> String {
-        super::schema::field(self.schema, self.place_of(error), name)
+    fn description_of(&self, place: &Value, name: &str) -> String {
+        super::schema::field(self.schema, place, name)
             .and_then(|field| {
                 let own = field.get("description");
                 own.or_else(|| resolve(self.schema, field).get("description"))
@@ -212,31 +170,20 @@ impl Explainer<'_> {
             .map(|text| format!(" ({text})"))
             .unwrap_or_default()
     }
-
-    /// A JSON pointer as a path; which steps are list indices, the value itself tells.
-    fn path(&self, pointer: &str) -> Path {
-        let mut value = self.value;
-        let mut path = Vec::new();
-        for step in steps(pointer) {
-            let (next, step) = match value {
-                Value::Array(items) => {
-                    let index = step.parse().unwrap_or(usize::MAX);
-                    (items.get(index), Step::Index(index))
-                }
-                other => (other.get(&step), Step::Key(step)),
-            };
-            path.push(step);
-            value = next.unwrap_or(&Value::Null);
-        }
-        Path(path)
-    }
 }
 
-fn steps(pointer: &str) -> impl Iterator<Item = String> {
-    pointer
-        .split('/')
-        .skip(1)
-        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+/// The types and values that alternatives, and theirs, would have taken.
+fn collect<'s>(broken: &Broken<'s>, types: &mut BTreeSet<&'s str>, values: &mut Vec<&'s Value>) {
+    match &broken.rule {
+        Rule::Type(expected) => types.extend(expected),
+        Rule::OneOf(options) => values.extend(options),
+        Rule::Alternatives(alternatives) => {
+            for lacking in alternatives.iter().flatten() {
+                collect(lacking, types, values);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The pattern of a map's keys, if the schema `place` is that of a map with named entries.
@@ -290,18 +237,11 @@ pub(super) fn nearest<'a>(name: &str, names: &'a BTreeSet<String>) -> Option<&'a
         .map(|(_, candidate)| candidate.as_str())
 }
 
-fn expected_types(kind: &TypeKind) -> BTreeSet<String> {
-    match kind {
-        TypeKind::Single(one) => BTreeSet::from([one.to_string()]),
-        TypeKind::Multiple(many) => many.iter().map(|one| one.to_string()).collect(),
-    }
-}
-
 /// `expected text, found the number 4.2; …`.
-fn mismatch(types: &BTreeSet<String>, found: &Value) -> String {
+fn mismatch(types: &BTreeSet<&str>, found: &Value) -> String {
     let nouns: Vec<&str> = types
         .iter()
-        .filter(|name| name.as_str() != "null")
+        .filter(|name| **name != "null")
         .map(|name| type_noun(name))
         .collect();
     let mut message = format!("expected {}, found {}", nouns.join(" or "), shown(found));
@@ -356,10 +296,10 @@ fn pattern_message(pattern: &str, found: &Value) -> String {
 /// What a text that does not fit a foreign pattern has too much or too little, found by trying.
 fn misfit(pattern: &str, text: &str) -> String {
     let shown = quoted(text);
-    let Ok(validator) = validator(&serde_json::json!({ "pattern": pattern })) else {
+    let Ok(regex) = Regex::new(pattern) else {
         return format!("{shown} is not of the form {pattern}");
     };
-    let fits = |text: String| validator.is_valid(&Value::String(text));
+    let fits = |text: String| regex.is_match(&text);
     let odd: BTreeSet<char> = text.chars().filter(|c| !c.is_alphanumeric()).collect();
     let first = text.chars().next();
     if let Some(c) = odd.iter().find(|c| fits(text.replace(**c, ""))) {

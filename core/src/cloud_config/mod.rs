@@ -11,7 +11,7 @@
 //! | `node` | a document that knows where its parts come from |
 //! | `merge` | laying sources over each other |
 //! | `command_line` | the kernel command line as a source |
-//! | `schema`, `explain` | the JSON schema, and what it finds wrong in plain words |
+//! | `schema`, `validate`, `explain` | the JSON schema, what it finds wrong, and that in plain words |
 //! | `rules` | what a JSON schema does not tell: addresses, mount paths |
 //! | `check` | all checks together, and taking out what is bad |
 //! | `options` | options given as text, typed by a kind's schema |
@@ -26,10 +26,13 @@ mod options;
 mod outline;
 mod rules;
 mod schema;
+mod validate;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod validate_tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -9,7 +9,7 @@ use crate::manifest::Privileges;
 use crate::name::{ContextName, VolumeName};
 
 /// A kind with the shapes that plugins' schemas have: plain fields, enums, references, lists.
-fn kinds() -> BTreeMap<Kind, Manifest> {
+pub(super) fn kinds() -> BTreeMap<Kind, Manifest> {
     let manifest = |kind: &str, context: Value, volume: Value| Manifest {
         kind: Kind::new(kind).unwrap(),
         version: "1".into(),
@@ -729,7 +729,7 @@ fn the_kernel_command_line_is_a_source() {
 #[test]
 fn the_printed_schema_accepts_what_load_accepts_and_knows_the_kinds() {
     let schema = schema(&kinds());
-    let validator = explain::validator(&schema).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
     let good = json!({"lazarette": {"storage": {
         "contexts": {"nas": {"kind": "nfs", "server": "a", "vers": "4.2"}, "h": {"kind": "hello", "x": 1}},
         "volumes": {"db": {"context": "nas", "export": "/x", "mount": "/mnt/db"}},
