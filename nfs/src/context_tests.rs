@@ -280,17 +280,26 @@ fn a_stale_mount_is_replaced_by_the_next_who_wants_it() {
 }
 
 #[test]
-fn closing_leaves_nothing() {
+fn closing_leaves_what_is_used_to_whoever_opens_the_context_anew() {
     in_namespace(|| {
         let container = Container::new();
-        let nfs = container.open(MOUNTS, json!(["/a", "/b"]), json!({}));
-        for export in ["/a", "/b"] {
-            nfs.mount(&call(), &volume(json!({"export": export})), false)
-                .unwrap();
-        }
+        let exports = json!(["/a", "/b"]);
+        let nfs = container.open(MOUNTS, exports.clone(), json!({}));
+        let used = volume(json!({"export": "/a"}));
+        let done = volume(json!({"export": "/b", "path": "x"}));
+        let path = nfs.mount(&call(), &used, false).unwrap().path;
+        nfs.create(&call(), &done).unwrap();
         assert_eq!(container.mounted().len(), 2);
         nfs.close().unwrap();
         nfs.close().unwrap();
+        assert_eq!(container.mounted(), [path.clone()]);
+        // The options change: the volume moves to another mount, and the old one goes when idle.
+        let anew = container.open(MOUNTS, exports, json!({"soft": true}));
+        let moved = anew.mount(&call(), &used, false).unwrap().path;
+        assert_ne!(moved, path);
+        anew.close().unwrap();
+        assert_eq!(container.mounted(), [moved]);
+        anew.unmount(&call(), used.id).unwrap();
         assert!(container.mounted().is_empty());
         assert_eq!(fs::read_dir(container.mounts()).unwrap().count(), 0);
     });

@@ -161,12 +161,18 @@ impl Mounts {
         body(&ready)
     }
 
-    /// Notes that `volume`, the directory `subdirectory` of it, uses the mount of `source`.
+    /// Notes that `volume`, the directory `subdirectory` of it, uses the mount of `source`, and no
+    /// other one any longer: its options may have changed.
     pub(crate) fn keep(&self, source: &Source, volume: VolumeId, subdirectory: &str) -> Result<()> {
-        let users = self.users(&source.key());
+        let (key, name) = (source.key(), volume.to_string());
+        for (other, _) in self.all().into_iter().filter(|(other, _)| *other != key) {
+            // Not there: the usual case. Whom nobody uses any longer is tidied away later.
+            let _ = fs::remove_file(self.users(&other).join(&name));
+        }
+        let users = self.users(&key);
         let failed = |e: std::io::Error| Error::internal("cannot note who uses a mount").cause(e);
         fs::create_dir_all(&users).map_err(failed)?;
-        fs::write(users.join(volume.to_string()), subdirectory).map_err(failed)
+        fs::write(users.join(name), subdirectory).map_err(failed)
     }
 
     /// The mounts that `volume` uses no longer; those that nobody uses any longer go.
@@ -253,10 +259,10 @@ impl Mounts {
         }
     }
 
-    /// Takes all mounts away.
+    /// Takes away what nobody uses. The rest goes with the container, or is found by whoever opens
+    /// the context anew, with other options perhaps.
     pub(crate) fn close(&self) {
         for (key, _) in self.all() {
-            let _ = fs::remove_dir_all(self.users(&key));
             self.drop_if_unused(&key);
         }
     }

@@ -102,7 +102,10 @@ impl Keeper {
         }
         self.resume = None;
         self.started = Instant::now();
+        // One memory pool for all threads: they allocate little, and a pool each would be most of
+        // what the process holds.
         let command = Command::new(&self.program)
+            .env("MALLOC_ARENA_MAX", "1")
             .arg("serve")
             .arg("--plugin")
             .arg(&self.paths.plugin)
