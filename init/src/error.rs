@@ -63,6 +63,9 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// core did not do what it was asked.
+    #[error("core")]
+    Core(#[source] lazarette_core::Error),
     /// Several parts failed, each told on its own.
     #[error("{}", .0.join("; "))]
     Several(Vec<String>),

@@ -51,6 +51,7 @@ pub mod signals;
 pub mod sources;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use signals::Stop;
@@ -60,7 +61,8 @@ pub const MANAGER: &str = "manager";
 
 /// What `laz-init --help` prints.
 pub const USAGE: &str = "\
-Usage: laz-init poweroff|reboot|halt   ask PID 1 to stop the machine
+Usage: laz-init poweroff|reboot|halt   ask PID 1 to stop the machine; also by
+                                       links to it with these names
        laz-init                        as PID 1: bring the machine up
 
 Signals to PID 1: SIGUSR2 and SIGPWR power off, SIGUSR1 halts, SIGTERM and SIGINT
@@ -69,7 +71,11 @@ Signals to PID 1: SIGUSR2 and SIGPWR power off, SIGUSR1 halts, SIGTERM and SIGIN
 
 /// What the program was started as, decided from its arguments and its process ID.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Called `poweroff`, `reboot` or `halt` (by a link), it is that.
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    let called = called.and_then(|name| name.to_str());
     let word = arguments.get(1).and_then(|word| word.to_str());
+    let word = called.filter(|name| Stop::from_word(name).is_some()).or(word);
     let is_pid1 = std::process::id() == 1;
     match (is_pid1, word) {
         // The kernel passes on arguments that it does not know; PID 1 listens to none.

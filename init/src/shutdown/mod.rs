@@ -1,11 +1,12 @@
 //! The way down: the reverse of the boot, in one budget.
 //!
-//! Users' containers, user Docker, core (which unmounts and closes the contexts), storage containers
-//! and system Docker, every other process, the remaining mounts, the disks' caches, the machine.
+//! Users' containers, user Docker, volumes and contexts (by core), core, storage containers and
+//! system Docker, every other process, the remaining mounts, the disks' caches, the machine.
 //! Each step runs in a thread of its own, has a share of the budget, reports what it did, and is
 //! left behind when its time is over.
 
 pub mod budget;
+pub mod drain;
 pub mod processes;
 pub mod unmount;
 
@@ -54,7 +55,7 @@ pub struct Step<M> {
 }
 
 /// The steps, in order.
-pub const STEPS: [Step<Machine>; 8] = [
+pub const STEPS: [Step<Machine>; 9] = [
     Step {
         name: "user containers",
         share: Share::seconds(2, 12),
@@ -69,8 +70,20 @@ pub const STEPS: [Step<Machine>; 8] = [
         run: |machine, limit| stop_service(machine.user_docker.as_ref(), limit),
     },
     Step {
+        name: "volumes",
+        share: Share::seconds(3, 14),
+        run: |machine, limit| {
+            if !machine.core.as_ref().is_some_and(|core| core.status().ready) {
+                return Ok("core is not running".into());
+            }
+            let socket = machine.layout.run().join("core.sock");
+            drain::drain(&socket, limit.saturating_sub(SLACK))?;
+            Ok("unmounted, contexts closed".into())
+        },
+    },
+    Step {
         name: "core",
-        share: Share::seconds(2, 10),
+        share: Share::seconds(1, 5),
         run: |machine, limit| stop_service(machine.core.as_ref(), limit),
     },
     Step {

@@ -17,5 +17,17 @@ if [ ! -e /out/no-view ] && [ ! -e $view/mnt ]; then
         [ $cpu -lt "$(nproc)" ] || break
     done
 fi
+# The control socket: one frame in, one frame out.
+perl -MSocket -e '
+    unlink $ARGV[0];
+    socket(S, AF_UNIX, SOCK_STREAM, 0) && bind(S, sockaddr_un($ARGV[0])) && listen(S, 5) or die $!;
+    while (accept(C, S)) {
+        sysread(C, $head, 4) == 4 && sysread(C, $body, unpack("V", $head)) or next;
+        open(E, ">>", "/out/events"); print E "core hears $body\n"; close(E);
+        sleep 1 while -e "/out/stubborn";
+        $answer = q({"response":"done","value":null});
+        syswrite(C, pack("V", length $answer) . $answer);
+    }' /run/lazarette/core.sock &
+until [ -S /run/lazarette/core.sock ]; do sleep 0.02; done
 perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0); send(S, "READY=1", 0, sockaddr_un($ENV{NOTIFY_SOCKET}))'
 while :; do sleep 0.05; done
