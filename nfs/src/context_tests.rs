@@ -67,6 +67,29 @@ fn a_reason_that_another_version_cannot_mend_ends_it() {
 }
 
 #[test]
+fn an_export_that_nfs_4_lacks_is_looked_for_by_nfs_3_and_the_first_reason_is_told() {
+    in_namespace(|| {
+        let container = Container::new();
+        let script =
+            "case $5 in vers=3*) refuses \"access denied by server while mounting $1\";; esac
+            refuses \"mounting $1 failed, reason given by server: No such file or directory\"";
+        let nfs = container.open(script, json!(["/srv/media"]), json!({"nolock": true}));
+        let error = nfs.mount(&call(), &volume(json!({})), false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert!(
+            error.to_string().contains("No such file or directory"),
+            "{error}"
+        );
+        let tried: Vec<String> = container
+            .calls()
+            .iter()
+            .map(|c| c[4][..6].to_owned())
+            .collect();
+        assert_eq!(tried, ["vers=4", "vers=3"]);
+    });
+}
+
+#[test]
 fn volumes_of_one_export_share_a_mount_and_the_last_one_takes_it_away() {
     in_namespace(|| {
         let container = Container::new();
@@ -292,7 +315,7 @@ fn closing_leaves_what_is_used_to_whoever_opens_the_context_anew() {
         assert_eq!(container.mounted().len(), 2);
         nfs.close().unwrap();
         nfs.close().unwrap();
-        assert_eq!(container.mounted(), [path.clone()]);
+        assert_eq!(container.mounted(), std::slice::from_ref(&path));
         // The options change: the volume moves to another mount, and the old one goes when idle.
         let anew = container.open(MOUNTS, exports, json!({"soft": true}));
         let moved = anew.mount(&call(), &used, false).unwrap().path;

@@ -11,7 +11,7 @@
 //! The files are the count of references: they survive a death of the plugin host together with
 //! the mounts, and vanish together with them when the container goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -26,7 +26,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::options::Options;
 use crate::programs::Programs;
-use crate::report;
+use crate::report::{self, Next};
 use crate::values::{ExportPath, ServerName, Version};
 use crate::{kerberos, lock_daemons, server};
 
@@ -310,7 +310,8 @@ impl Mounts {
             },
         )?;
         let mut first = None;
-        for version in source.options.versions() {
+        let mut versions = VecDeque::from(source.options.versions());
+        while let Some(version) = versions.pop_front() {
             call.check()?;
             call.progress(
                 &format!("mounting {} with NFS {version}", source.name()),
@@ -321,12 +322,13 @@ impl Mounts {
                 Err(rejection) => {
                     let text = rejection.error.to_string();
                     self.host.log(Level::Debug, text);
-                    let go_on = rejection.try_another_version;
+                    match rejection.next {
+                        Next::Any => {}
+                        Next::Only3 => versions.retain(|v| !v.is_4()),
+                        Next::None => versions.clear(),
+                    }
                     // The first reason is that of the version one would have got.
                     first.get_or_insert(rejection.error);
-                    if !go_on {
-                        break;
-                    }
                 }
             }
         }
@@ -342,7 +344,7 @@ impl Mounts {
     ) -> Result<(), report::Rejection> {
         let final_error = |error| report::Rejection {
             error,
-            try_another_version: false,
+            next: Next::None,
         };
         if !version.is_4() && source.options.needs_lock_daemons() {
             lock_daemons::ensure(&self.programs, call.remaining()).map_err(final_error)?;

@@ -13,8 +13,19 @@ use crate::values::Version;
 pub(crate) struct Rejection {
     /// What to tell.
     pub(crate) error: Error,
-    /// Whether another version of the protocol may do better.
-    pub(crate) try_another_version: bool,
+    /// Which other version of the protocol may do better.
+    pub(crate) next: Next,
+}
+
+/// Which other version of the protocol may do better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// None.
+    None,
+    /// Any.
+    Any,
+    /// NFS 3: its exports have names of their own.
+    Only3,
 }
 
 /// What a message means.
@@ -22,7 +33,7 @@ struct Reason {
     /// A part of the message.
     says: &'static str,
     kind: ErrorKind,
-    try_another_version: bool,
+    next: Next,
     remedy: &'static str,
 }
 
@@ -30,7 +41,7 @@ const fn reason(says: &'static str, kind: ErrorKind, remedy: &'static str) -> Re
     Reason {
         says,
         kind,
-        try_another_version: false,
+        next: Next::None,
         remedy,
     }
 }
@@ -40,20 +51,20 @@ const REASONS: &[Reason] = &[
     Reason {
         says: "requested NFS version or transport protocol is not supported",
         kind: ErrorKind::NotFound,
-        try_another_version: true,
+        next: Next::Any,
         remedy: "ask the server's administrator for this version, or set vers and proto to what it has",
     },
     Reason {
         says: "Protocol not supported",
         kind: ErrorKind::NotFound,
-        try_another_version: true,
+        next: Next::Any,
         remedy: "ask the server's administrator for this version, or set vers and proto to what it has",
     },
     // An NFS 4 server of another pseudo root may have the export for NFS 3 only.
     Reason {
         says: "reason given by server: No such file or directory",
         kind: ErrorKind::NotFound,
-        try_another_version: true,
+        next: Next::Only3,
         remedy: "check the export's path: showmount -e SERVER, or exportfs -v on the server",
     },
     reason(
@@ -150,7 +161,7 @@ pub(crate) fn explain(failed: &CommandError, source: &str, version: Version) -> 
         error: Error::new(kind, what.clone())
             .caused_by(failed)
             .remedy(remedy),
-        try_another_version: false,
+        next: Next::None,
     };
     match failed.failure {
         Failure::Deadline(_) | Failure::Abandoned { .. } => {
@@ -162,7 +173,7 @@ pub(crate) fn explain(failed: &CommandError, source: &str, version: Version) -> 
                 .remedy("check the network and the server; it is tried again by itself");
             Rejection {
                 error,
-                try_another_version: false,
+                next: Next::None,
             }
         }
         Failure::Exit(_) => explain_message(&failed.stderr, what),
@@ -182,13 +193,13 @@ fn explain_message(stderr: &str, what: String) -> Rejection {
         "" => "the mount program failed without a word",
         said => said,
     };
-    let (kind, try_another_version, remedy) = found.map_or(
-        (ErrorKind::Internal, false, "look at laz logs CONTEXT"),
-        |r| (r.kind, r.try_another_version, r.remedy),
+    let (kind, next, remedy) = found.map_or(
+        (ErrorKind::Internal, Next::None, "look at laz logs CONTEXT"),
+        |r| (r.kind, r.next, r.remedy),
     );
     Rejection {
         error: Error::new(kind, what).cause(cause).remedy(remedy),
-        try_another_version,
+        next,
     }
 }
 
@@ -226,123 +237,128 @@ mod tests {
         explain(&failed, "nas.test:/srv/media", Version::V42)
     }
 
-    /// Outputs of nfs-utils 2.6.2 and 2.8.3: what they mean, the reason shown, and whether another
-    /// version is tried.
-    const SEEN: &[(&str, ErrorKind, &str, bool)] = &[
+    /// Outputs of nfs-utils 2.6.2 and 2.8.3: what they mean, the reason shown, and which
+    /// other version is tried.
+    const SEEN: &[(&str, ErrorKind, &str, Next)] = &[
         (
             "mount.nfs4: access denied by server while mounting nas.test:/srv/media\n",
             PermissionDenied,
             "access denied by server",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs4: mounting nas.test:/srv/media failed, reason given by server: No such file or directory\n",
             NotFound,
             "reason given by server",
-            true,
+            Next::Only3,
         ),
         (
             "mount.nfs: requested NFS version or transport protocol is not supported for /mnt/a/fs\n",
             NotFound,
             "requested NFS version",
-            true,
+            Next::Any,
         ),
         (
             "mount.nfs4: Protocol not supported\n",
             NotFound,
             "Protocol not supported",
-            true,
+            Next::Any,
         ),
         (
             "mount.nfs: Failed to resolve server nosuch.invalid: Name or service not known\n",
             Unreachable,
             "nosuch.invalid: Name or service",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: Failed to resolve server nas: Temporary failure in name resolution\nmount.nfs: Operation already in progress\n",
             Unreachable,
             "Temporary failure",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: rpc.statd is not running but is required for remote locking.\nmount.nfs: Either use '-o nolock' to keep locks local, or start statd.\n",
             Internal,
             "rpc.statd is not running",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: No such device\n",
             Internal,
             "No such device",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: Connection refused for nas.test:/srv/media on /mnt/a/fs\n",
             Unreachable,
             "Connection refused",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs4: Connection timed out\n",
             Unreachable,
             "Connection timed out",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: portmap query failed: RPC: Timed out\nmount.nfs: Connection timed out\n",
             Unreachable,
             "timed out",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: No route to host\n",
             Unreachable,
             "No route",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs4: Network is unreachable\n",
             Unreachable,
             "Network is unreachable",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs4: an incorrect mount option was specified\n",
             InvalidArgument,
             "incorrect mount option",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs4: Operation not permitted\n",
             PermissionDenied,
             "Operation not permitted",
-            false,
+            Next::None,
         ),
-        ("mount.nfs4: Stale file handle\n", Stale, "Stale", false),
+        (
+            "mount.nfs4: Stale file handle\n",
+            Stale,
+            "Stale",
+            Next::None,
+        ),
         (
             "mount.nfs: /mnt/a/fs is busy or already mounted or sharecache fail\n",
             Busy,
             "busy",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: mount point /mnt/a/fs does not exist\n",
             Internal,
             "mount point",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: nas.test:/srv/media failed, security flavor not supported\n",
             PermissionDenied,
             "security flavor",
-            false,
+            Next::None,
         ),
         (
             "mount.nfs: requested a thing\nmount.nfs: portmap query failed: RPC: Program not registered\n",
             Unreachable,
             "Program not registered",
-            false,
+            Next::None,
         ),
     ];
 
@@ -352,7 +368,7 @@ mod tests {
             let rejection = explained(stderr);
             let error = &rejection.error;
             assert_eq!(error.kind, kind, "{stderr}");
-            assert_eq!(rejection.try_another_version, another, "{stderr}");
+            assert_eq!(rejection.next, another, "{stderr}");
             assert!(error.message.contains("nas.test:/srv/media") && error.message.contains("4.2"));
             let cause = error.cause.as_deref().unwrap();
             assert!(
