@@ -122,3 +122,13 @@ impl Container {
         table.below(&mounts).map(|row| row.target.clone()).collect()
     }
 }
+
+/// Mounts that a test leaves would keep its directory from being removed.
+impl Drop for Container {
+    fn drop(&mut self) {
+        for place in self.mounted() {
+            let flags = rustix::mount::UnmountFlags::DETACH;
+            rustix::mount::unmount(&place, flags).unwrap();
+        }
+    }
+}
