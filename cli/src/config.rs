@@ -130,7 +130,7 @@ fn read(file: &Path, terminal: &mut Terminal) -> Result<String, Failure> {
         match read {
             Ok(bytes) if bytes > LARGEST_SOURCE => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("larger than {LARGEST_SOURCE} bytes"),
+                "larger than 1 MiB",
             )),
             Ok(_) => Ok(text),
             Err(error) => Err(error),

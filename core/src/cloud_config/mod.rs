@@ -199,7 +199,7 @@ pub fn read_file(path: &FilePath) -> std::io::Result<String> {
     let limit = LARGEST_SOURCE as u64 + 1;
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > LARGEST_SOURCE {
-        let message = format!("larger than {LARGEST_SOURCE} bytes");
+        let message = "larger than 1 MiB";
         return Err(std::io::Error::new(
             std::io::ErrorKind::InvalidData,
             message,

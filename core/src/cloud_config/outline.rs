@@ -78,7 +78,7 @@ impl Outline {
         if text.len() > LARGEST_TEXT {
             return Err(Refused::new(
                 None,
-                format!("is {} bytes long, {LARGEST_TEXT} at most", text.len()),
+                format!("is {} bytes long, 1 MiB at most", text.len()),
             ));
         }
         let mut builder = Builder::default();

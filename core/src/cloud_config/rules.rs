@@ -185,7 +185,10 @@ pub(super) fn mounts(document: &Node, findings: &mut Vec<Finding>) {
     let volumes = Path::of(&["lazarette", "storage", "volumes"]);
     let contexts = Path::of(&["lazarette", "storage", "contexts"]);
     let mut places: BTreeMap<String, Path> = BTreeMap::new();
-    for (name, node) in entries(document, &volumes) {
+    // Of two that are in each other's way the one that was written first stays.
+    let mut written: Vec<_> = entries(document, &volumes).collect();
+    written.sort_by_key(|(_, node)| (node.origin.source, node.origin.line));
+    for (name, node) in written {
         let field = |field: &str| node.entries()?.get(field)?.text();
         let path = volumes.key(name);
         let (place, path) = match (field("mount"), field("context")) {

@@ -654,7 +654,7 @@ lazarette:
 fn oversize_deep_and_unfolding_texts_are_refused_at_once() {
     let started = std::time::Instant::now();
     let large = format!("hostname: a\n#{}", "x".repeat(LARGEST_SOURCE));
-    assert!(one(&large).problems[0].message.contains("1048576 at most"));
+    assert!(one(&large).problems[0].message.contains("1 MiB at most"));
 
     let deep = format!("services: {}1{}", "[".repeat(40), "]".repeat(40));
     assert!(
@@ -1061,4 +1061,23 @@ fn a_candidate_may_refer_to_other_sources_and_is_not_blamed_for_them() {
     let problems = check_among(&[nas.clone(), others, spoils], 2, &kinds());
     let sources: Vec<_> = problems.iter().map(|p| p.source.as_str()).collect();
     assert_eq!(sources, ["volumes", "candidate"], "{problems:?}");
+}
+
+#[test]
+fn of_two_mounts_in_each_others_way_the_first_one_stays() {
+    let first = Source::new(
+        "first",
+        format!("{NAS}    volumes:\n      z: {{context: nas, mount: /mnt/x}}\n"),
+    );
+    let text = "lazarette:\n  storage:\n    volumes:\n      a: {context: nas, mount: /mnt/x/y}\n";
+    let Loaded { config, problems } = load(&[first, Source::new("second", text)], &kinds());
+    let names: Vec<_> = config
+        .lazarette
+        .storage
+        .volumes
+        .keys()
+        .map(VolumeName::as_str)
+        .collect();
+    assert_eq!(names, ["z"]);
+    assert_eq!((problems[0].source.as_str(), problems.len()), ("second", 1));
 }
