@@ -192,3 +192,158 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
         "a panic without a message".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::c_void;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Jumpy(HostHandle);
+    struct V1;
+
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+    impl Version for V1 {
+        const VERSION: &'static str = "1.2.3";
+    }
+
+    impl Plugin for Jumpy {
+        const KIND: &'static str = "jumpy";
+        fn describe(version: &str) -> Reply {
+            Ok(version.into())
+        }
+        fn open(host: HostHandle, config: &[u8]) -> Result<Self, Vec<u8>> {
+            match config {
+                b"refuse" => Err(b"refused".to_vec()),
+                b"panic" => panic!("at open"),
+                b"counted" => {
+                    ALIVE.fetch_add(1, Ordering::SeqCst);
+                    Ok(Self(host))
+                }
+                _ => Ok(Self(host)),
+            }
+        }
+        fn call(&self, call: CallInfo, method: &str, request: &[u8]) -> Reply {
+            match method {
+                "panic" => panic!("in {method} {}", call.id),
+                "payload" => std::panic::panic_any(7_u8),
+                "empty" => Ok(Vec::new()),
+                "cancelled" => Ok(self.0.cancelled(call.id).to_string().into()),
+                "mounts" => Ok(self.0.mounts().into()),
+                _ => Ok(request.to_vec()),
+            }
+        }
+        fn panicked(method: &str, panic: &str) -> Vec<u8> {
+            format!("{method}: {panic}").into()
+        }
+    }
+
+    impl Drop for Jumpy {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+            panic!("even at the end");
+        }
+    }
+
+    unsafe extern "C" fn silent(_: *mut c_void, _: u32, _: Bytes) {}
+    unsafe extern "C" fn nowhere(_: *mut c_void, _: u64, _: Bytes, _: f32) {}
+    unsafe extern "C" fn even(_: *mut c_void, call: u64) -> u32 {
+        u32::from(call.is_multiple_of(2))
+    }
+
+    fn host() -> *const HostTable {
+        Box::leak(Box::new(HostTable {
+            size: size_of::<HostTable>() as u32,
+            major: MAJOR,
+            minor: MINOR,
+            data: std::ptr::null_mut(),
+            mounts: Bytes::new(b"/mnt"),
+            log: silent,
+            progress: nowhere,
+            cancelled: even,
+        }))
+    }
+
+    static DESCRIPTOR: Descriptor = descriptor::<Jumpy, V1>();
+
+    fn taken(out: Buffer) -> String {
+        // SAFETY: a buffer of the functions under test.
+        let text = unsafe { std::slice::from_raw_parts(out.data, out.len) }.to_vec();
+        // SAFETY: as above; freed once.
+        unsafe { (DESCRIPTOR.free)(out) };
+        String::from_utf8(text).unwrap()
+    }
+
+    fn open(config: &[u8]) -> (i32, *mut Instance, String) {
+        let (mut instance, mut out) = (std::ptr::null_mut(), Buffer::empty());
+        // SAFETY: a leaked table; the rest outlives the call.
+        let status = unsafe {
+            (DESCRIPTOR.create)(host(), Bytes::new(config), &raw mut instance, &raw mut out)
+        };
+        (status, instance, taken(out))
+    }
+
+    fn call(instance: *mut Instance, id: u64, method: &str) -> (i32, String) {
+        let info = CallInfo {
+            size: size_of::<CallInfo>() as u32,
+            reserved: 0,
+            id,
+            deadline_ms: 1,
+        };
+        let mut out = Buffer::empty();
+        // SAFETY: an instance of `open`; the rest outlives the call.
+        let status = unsafe {
+            (DESCRIPTOR.call)(
+                instance,
+                &raw const info,
+                Bytes::new(method.as_bytes()),
+                Bytes::new(b"echo"),
+                &raw mut out,
+            )
+        };
+        (status, taken(out))
+    }
+
+    #[test]
+    fn no_panic_leaves_the_library() {
+        assert_eq!(open(b"refuse").0, ERROR);
+        let (status, instance, said) = open(b"panic");
+        assert_eq!((status, said.as_str()), (PANICKED, "open: at open"));
+        assert!(instance.is_null());
+        let (status, instance, _) = open(b"counted");
+        assert_eq!(status, OK);
+        assert_eq!(call(instance, 5, "x"), (OK, "echo".into()));
+        assert_eq!(
+            call(instance, 5, "panic"),
+            (PANICKED, "panic: in panic 5".into())
+        );
+        assert_eq!(
+            call(instance, 5, "payload"),
+            (PANICKED, "payload: a panic without a message".into())
+        );
+        assert_eq!(ALIVE.load(Ordering::SeqCst), 1);
+        // SAFETY: made by `open`, called no more.
+        unsafe { (DESCRIPTOR.destroy)(instance) };
+        assert_eq!(ALIVE.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn the_host_is_reached_through_its_table() {
+        let (_, instance, _) = open(b"");
+        assert_eq!(call(instance, 4, "cancelled").1, "true");
+        assert_eq!(call(instance, 5, "cancelled").1, "false");
+        assert_eq!(call(instance, 5, "mounts").1, "/mnt");
+        assert_eq!(call(instance, 5, "empty"), (OK, String::new()));
+    }
+
+    #[test]
+    fn the_descriptor_says_who_it_is() {
+        let mut out = Buffer::empty();
+        // SAFETY: `out` outlives the call.
+        let status = unsafe { (DESCRIPTOR.describe)(&raw mut out) };
+        assert_eq!((status, taken(out)), (OK, "1.2.3".into()));
+        assert_eq!(DESCRIPTOR.header.magic, MAGIC);
+        assert_eq!(DESCRIPTOR.header.size as usize, size_of::<Descriptor>());
+    }
+}

@@ -231,3 +231,51 @@ const _: () = {
     assert!(size_of::<Descriptor>() == SMALLEST_DESCRIPTOR || size_of::<usize>() != 8);
     assert!(size_of::<CallInfo>() == 24);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// Where each field lies is the contract: fields are appended, never moved.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn nothing_moves() {
+        let header = [
+            offset_of!(Header, magic),
+            offset_of!(Header, major),
+            offset_of!(Header, minor),
+            offset_of!(Header, size),
+        ];
+        assert_eq!(header, [0, 8, 10, 12]);
+        let descriptor = [
+            offset_of!(Descriptor, header),
+            offset_of!(Descriptor, kind),
+            offset_of!(Descriptor, version),
+            offset_of!(Descriptor, describe),
+            offset_of!(Descriptor, create),
+            offset_of!(Descriptor, call),
+            offset_of!(Descriptor, destroy),
+            offset_of!(Descriptor, free),
+        ];
+        assert_eq!(descriptor, [0, 16, 32, 48, 56, 64, 72, 80]);
+        let host = [
+            offset_of!(HostTable, size),
+            offset_of!(HostTable, major),
+            offset_of!(HostTable, minor),
+            offset_of!(HostTable, data),
+            offset_of!(HostTable, mounts),
+            offset_of!(HostTable, log),
+            offset_of!(HostTable, progress),
+            offset_of!(HostTable, cancelled),
+        ];
+        assert_eq!(host, [0, 4, 6, 8, 16, 32, 40, 48]);
+        let call = [
+            offset_of!(CallInfo, size),
+            offset_of!(CallInfo, reserved),
+            offset_of!(CallInfo, id),
+            offset_of!(CallInfo, deadline_ms),
+        ];
+        assert_eq!(call, [0, 4, 8, 16]);
+    }
+}
