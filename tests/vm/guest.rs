@@ -87,11 +87,6 @@ impl Guest {
         serde_json::from_str(&text).with_context(|| format!("laz status --json: {text}"))
     }
 
-    /// A volume as core knows it.
-    pub(crate) fn volume(&self, name: &str) -> Result<VolumeStatus> {
-        volume(&self.status()?, name)
-    }
-
     /// Asks for the status until `wanted` finds in it what it wants; `limit` is for native speed.
     pub(crate) fn until<T>(
         &self,
