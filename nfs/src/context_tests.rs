@@ -271,6 +271,49 @@ fn an_unreachable_server_is_found_before_anything_is_tried() {
     assert!(container.calls().is_empty());
 }
 
+/// Acceptance case 5: an unmount never waits for a server that is away.
+#[test]
+fn a_server_that_went_fails_mounts_at_once_and_unmounts_go_on() {
+    in_namespace(|| {
+        let container = Container::new();
+        let nfs = container.open(MOUNTS, json!(["/srv/media"]), json!({}));
+        let one = volume(json!({"path": "one"}));
+        nfs.mount(&call(), &one, false).unwrap();
+        let hung = nfs.mounts.clone();
+        let source = nfs.source(&one.options).unwrap();
+        std::thread::scope(|scope| {
+            // Somebody's call hangs with the mount in his hands.
+            scope.spawn(|| {
+                hung.with(&call(), &source, |_| {
+                    std::thread::sleep(Duration::from_secs(3));
+                    Ok(())
+                })
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            let began = Instant::now();
+            nfs.unmount(&call(), one.id).unwrap();
+            assert!(
+                began.elapsed() < Duration::from_millis(2500),
+                "{:?}",
+                began.elapsed()
+            );
+            assert!(container.mounted().is_empty());
+        });
+        nfs.mount(&call(), &one, false).unwrap();
+        container.server_leaves();
+        let began = Instant::now();
+        let error = nfs.mount(&call(), &one, false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            began.elapsed()
+        );
+        nfs.unmount(&call(), one.id).unwrap();
+        assert_eq!(fs::read_dir(container.mounts()).unwrap().count(), 0);
+    });
+}
+
 #[test]
 fn kerberos_is_accepted_and_what_it_needs_is_said() {
     if std::path::Path::new("/etc/krb5.keytab").exists() {

@@ -60,14 +60,17 @@ pub(crate) fn in_namespace(body: impl FnOnce() + Send) {
 /// A server that listens, a mount program that keeps its arguments, and a place for mounts.
 pub(crate) struct Container {
     directory: tempfile::TempDir,
-    listener: TcpListener,
+    port: u16,
+    listener: Mutex<Option<TcpListener>>,
 }
 
 impl Container {
     pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let container = Self {
             directory: tempfile::tempdir().unwrap(),
-            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            port: listener.local_addr().unwrap().port(),
+            listener: Mutex::new(Some(listener)),
         };
         fs::create_dir(container.mounts()).unwrap();
         container
@@ -97,6 +100,11 @@ impl Container {
         }
     }
 
+    /// From now on nobody listens.
+    pub(crate) fn server_leaves(&self) {
+        self.listener.lock().unwrap().take();
+    }
+
     /// The arguments of each call of the mount program.
     pub(crate) fn calls(&self) -> Vec<Vec<String>> {
         let text = fs::read_to_string(self.directory.path().join("calls")).unwrap_or_default();
@@ -109,7 +117,7 @@ impl Container {
     /// An open context whose mount program runs `script`.
     pub(crate) fn open(&self, script: &str, exports: Value, options: Value) -> Nfs {
         let mut options = options;
-        options["port"] = json!(self.listener.local_addr().unwrap().port());
+        options["port"] = json!(self.port);
         let config = json!({"server": "127.0.0.1", "exports": exports, "options": options});
         let config = serde_json::from_value(config).unwrap();
         Nfs::open_with(host(&self.mounts()), config, self.programs(script)).unwrap()

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::linux::mountinfo::{MountRow, MountTable};
-use lazarette_plugin::{Call, Error, Host, Level, Result, VolumeId, serde_json};
+use lazarette_plugin::{Call, Error, ErrorKind, Host, Level, Result, VolumeId, serde_json};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
@@ -32,6 +32,10 @@ use crate::{kerberos, lock_daemons, server};
 
 /// How long the server may take to accept a connection before a mount is tried.
 const PROBE: Duration = Duration::from_secs(5);
+/// The same for a server whose export is mounted already.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long an unmount waits for another call that works on the same mount.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What is left of a call's time for the rest when the mount program has to end.
 const MARGIN: Duration = Duration::from_millis(500);
 /// How long an unmount is waited for.
@@ -155,7 +159,11 @@ impl Mounts {
             slot.stale = false;
         }
         let ready = match self.mounted(&key)? {
-            Some(ready) => ready,
+            Some(ready) => {
+                // Whatever looks at the mount of a dead server hangs: better to know before.
+                reachable(call, source, LOOK)?;
+                ready
+            }
             None => self.mount(call, source, &key)?,
         };
         body(&ready)
@@ -175,15 +183,15 @@ impl Mounts {
         fs::write(users.join(name), subdirectory).map_err(failed)
     }
 
-    /// The mounts that `volume` uses no longer; those that nobody uses any longer go.
-    pub(crate) fn release(&self, call: &Call, volume: VolumeId) -> Result<()> {
+    /// Lets go of the mounts that `volume` uses; those that nobody else uses go. Does not wait for
+    /// a server that is away, nor for another call that does.
+    pub(crate) fn release(&self, volume: VolumeId) {
         for (key, slot) in self.all() {
             if fs::remove_file(self.users(&key).join(volume.to_string())).is_ok() {
-                let _locked = lock_within(&slot, call)?;
+                let _locked = lock_until(&slot, Instant::now() + PATIENCE);
                 self.drop_if_unused(&key);
             }
         }
-        Ok(())
     }
 
     /// The volumes, other than `volume`, that use `subdirectory` of `export` or something in it.
@@ -303,12 +311,7 @@ impl Mounts {
             kerberos::check()?;
         }
         call.progress(&format!("connecting to {}", source.server), None);
-        server::probe(&source.server, &source.options, PROBE.min(call.remaining())).map_err(
-            |e| Error {
-                message: format!("cannot mount {}: {}", source.name(), e.message),
-                ..e
-            },
-        )?;
+        reachable(call, source, PROBE)?;
         let mut first = None;
         let mut versions = VecDeque::from(source.options.versions());
         while let Some(version) = versions.pop_front() {
@@ -403,6 +406,15 @@ impl Mounts {
     }
 }
 
+/// Whether the server accepts a connection, within `limit`.
+fn reachable(call: &Call, source: &Source, limit: Duration) -> Result<()> {
+    let limit = limit.min(call.remaining());
+    server::probe(&source.server, &source.options, limit).map_err(|e| Error {
+        message: format!("cannot mount {}: {}", source.name(), e.message),
+        ..e
+    })
+}
+
 /// By the mount table, because an earlier plugin host may have mounted it.
 fn needs_lock_daemons(row: &MountRow) -> bool {
     let options = row.super_options.to_string_lossy();
@@ -411,15 +423,23 @@ fn needs_lock_daemons(row: &MountRow) -> bool {
 
 /// Waits for `slot` no longer than the call may take: somebody else may be mounting it.
 fn lock_within<'a>(slot: &'a Mutex<Slot>, call: &Call) -> Result<MutexGuard<'a, Slot>> {
+    lock_until(slot, Instant::now() + call.remaining()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Timeout,
+            "another call still works on the same mount",
+        )
+        .remedy("it is tried again by itself")
+    })
+}
+
+fn lock_until(slot: &Mutex<Slot>, end: Instant) -> Option<MutexGuard<'_, Slot>> {
     loop {
         match slot.try_lock() {
-            Ok(slot) => return Ok(slot),
-            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => call.check().map_err(|e| {
-                Error::new(e.kind, "another call still works on the same mount").cause(e.message)
-            })?,
+            Ok(slot) => return Some(slot),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
         }
-        thread::sleep(Duration::from_millis(10));
     }
 }
 
