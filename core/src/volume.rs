@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::name::{ContextName, VolumeName};
+
 /// The identity of a volume, allocated by core before the volume is made and stamped on it
 /// where the storage can carry a stamp. Backing names derive from it, never from users' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +18,15 @@ impl VolumeId {
     /// A fresh random identity.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
+    }
+
+    /// The identity of a declared volume: the same whenever that name is declared in that context.
+    /// So a declaration that is changed, or taken out and put back, finds its data again.
+    pub fn declared(context: &ContextName, name: &VolumeName) -> Self {
+        /// An arbitrary identity of its own, as RFC 9562 asks for.
+        const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x8a6f_3d52_57c1_4f0e_9a3b_6c1d_2e48_b075);
+        // Neither name can contain a slash.
+        Self(uuid::Uuid::new_v5(&NAMESPACE, format!("{context}/{name}").as_bytes()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! restores and drives machines, [`protocol`] is what the harness and the agent in the machine say
 //! to each other.
 
+pub mod host;
 pub mod lab;
 pub mod protocol;
 pub mod vm;

@@ -82,7 +82,7 @@ impl VolumeBackend for Backend {
         let removed = self
             .ask(
                 move |supervisor, reply| match supervisor.docker_volume(&kind, &name) {
-                    Ok(_) => supervisor.remove(name, false, reply),
+                    Ok(_) => supervisor.remove_for_docker(name, reply),
                     Err(error) => super::requests::answer(reply, Err(error)),
                 },
             )

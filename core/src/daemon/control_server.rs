@@ -9,10 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 
 use super::backend::Backend;
 use super::requests::{Attach, answer};
 use super::steps::Hands;
+use super::supervisor::Message;
 use crate::control::{Request, Response};
 use crate::error::{Error, Result};
 use crate::frame;
@@ -20,6 +22,9 @@ use crate::name::ContextName;
 
 /// A client that says nothing for so long is let go.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// How long a request waits for user Docker to list its containers.
+const LISTING: Duration = Duration::from_secs(3);
 
 /// Serves clients until the task is dropped.
 pub async fn serve(listener: UnixListener, backend: Backend, hands: Arc<Hands>) {
@@ -104,11 +109,11 @@ impl Client {
             Request::VolumeCreate(new) => {
                 json(&backend.ask(move |s, reply| s.create(new, reply)).await?)
             }
-            Request::VolumeRemove { name, force } => json(
-                &backend
-                    .ask(move |s, reply| s.remove(name, force, reply))
-                    .await?,
-            ),
+            Request::VolumeRemove { name, force } => {
+                self.look_who_uses_what().await;
+                let removed = backend.ask(move |s, reply| s.remove(name, force, reply));
+                json(&removed.await?)
+            }
             Request::Attach {
                 url,
                 name,
@@ -123,11 +128,11 @@ impl Client {
                 };
                 json(&backend.ask(move |s, reply| s.attach(attach, reply)).await?)
             }
-            Request::Detach { name, lazy } => json(
-                &backend
-                    .ask(move |s, reply| s.detach(name, lazy, reply))
-                    .await?,
-            ),
+            Request::Detach { name, lazy } => {
+                self.look_who_uses_what().await;
+                let detached = backend.ask(move |s, reply| s.detach(name, lazy, reply));
+                json(&detached.await?)
+            }
             Request::ConfigCheck { text } => json(
                 &backend
                     .look(move |s| Ok(s.configuration.check(&text)))
@@ -158,6 +163,19 @@ impl Client {
                 follow,
             } => self.logs(context, tail, follow).await,
             Request::Drain => json(&backend.ask(super::supervisor::Supervisor::drain).await?),
+        }
+    }
+
+    /// Has user Docker's containers listed anew: the last listing may be older than the end of the
+    /// last container that had the volume. A user Docker that is away has to be done without.
+    async fn look_who_uses_what(&self) {
+        let Ok(since) = self.backend.look(|s| Ok(s.now())).await else {
+            return;
+        };
+        if let Ok(Ok(containers)) = timeout(LISTING, self.hands.user.containers()).await {
+            // Core is ending if nobody listens.
+            let listed = Message::UserContainers(since, containers);
+            let _ = self.hands.messages.send(listed);
         }
     }
 

@@ -79,6 +79,13 @@ impl Supervisor {
 
     /// Makes a volume; answers once its plugin has.
     pub fn create(&mut self, new: NewVolume, reply: Reply<VolumeStatus>) {
+        let request = move |supervisor: &mut Self| supervisor.create_now(new, reply);
+        if let Some(request) = self.unless_early(request) {
+            request(self);
+        }
+    }
+
+    fn create_now(&mut self, new: NewVolume, reply: Reply<VolumeStatus>) {
         let place = Place::Docker;
         match self.prepare(&new, place, Origin::Created, false) {
             Err(error) => answer(reply, Err(error)),
@@ -89,6 +96,13 @@ impl Supervisor {
 
     /// Makes a volume of a URL and mounts it below `/mnt`; answers once it is mounted.
     pub fn attach(&mut self, attach: Attach, reply: Reply<VolumeStatus>) {
+        let request = move |supervisor: &mut Self| supervisor.attach_now(attach, reply);
+        if let Some(request) = self.unless_early(request) {
+            request(self);
+        }
+    }
+
+    fn attach_now(&mut self, attach: Attach, reply: Reply<VolumeStatus>) {
         let prepared = self.volume_of_url(&attach).and_then(|(new, path)| {
             let name = new.name.clone();
             self.prepare(&new, Place::Mnt(path), Origin::Attached, attach.read_only)
@@ -239,6 +253,15 @@ impl Supervisor {
     fn manifest(&self, kind: &Kind) -> Result<&Manifest> {
         match self.world.kinds.get(kind) {
             Some(entry) => Ok(&entry.manifest),
+            None if !self.knows_kinds() => {
+                let error = Error::new(
+                    ErrorKind::Unreachable,
+                    format!("core cannot tell whether it can serve kind \"{kind}\""),
+                );
+                let engine = self.engines.get("system");
+                let reason = engine.and_then(|e| e.reason.as_deref());
+                Err(error.cause(reason.unwrap_or("system Docker has not told its images")))
+            }
             None => Err(crate::planner::no_image(kind, &self.world.kinds)),
         }
     }
@@ -384,18 +407,32 @@ impl Supervisor {
 
     /// Removes a volume that nothing uses; answers once it is gone.
     pub fn remove(&mut self, name: VolumeName, force: bool, reply: Reply<()>) {
-        let removable = self.volume(&name).and_then(|volume| {
-            if volume.origin == Origin::Declared {
-                return Err(Error::invalid(format!(
-                    "volume \"{name}\" is declared in the cloud-config"
-                ))
-                .remedy("take it out there: laz config set"));
-            }
-            not_in_use(&name, volume)
+        match self.removable(&name).and_then(|v| not_in_use(&name, v)) {
+            Err(error) => answer(reply, Err(error)),
+            Ok(()) => self.let_go(name, force, reply),
+        }
+    }
+
+    /// The same for Docker, which asks only once none of its containers has the volume and knows
+    /// that better than a listing of a moment ago. What it cannot know is who uses a path below `/mnt`.
+    pub fn remove_for_docker(&mut self, name: VolumeName, reply: Reply<()>) {
+        let removable = self.removable(&name).and_then(|volume| match volume.place {
+            Place::Docker => Ok(()),
+            Place::Mnt(_) => not_in_use(&name, volume),
         });
         match removable {
             Err(error) => answer(reply, Err(error)),
-            Ok(()) => self.let_go(name, force, reply),
+            Ok(()) => self.let_go(name, false, reply),
+        }
+    }
+
+    fn removable(&self, name: &VolumeName) -> Result<&VolumeEntry> {
+        match self.volume(name)? {
+            volume if volume.origin != Origin::Declared => Ok(volume),
+            _ => Err(
+                Error::invalid(format!("volume \"{name}\" is declared in the cloud-config"))
+                    .remedy("take it out there: laz config set"),
+            ),
         }
     }
 
@@ -516,7 +553,8 @@ impl Supervisor {
         }
     }
 
-    /// All volumes of `kind` as Docker shows them.
+    /// All volumes of `kind` as Docker shows them, but for those that it may be having made or
+    /// removed at this moment: it holds its own lock on them, and a listing would wait for that.
     pub fn docker_volumes(&self, kind: &Kind) -> Vec<DockerVolume> {
         let of_kind = |v: &VolumeEntry| {
             self.world
@@ -524,10 +562,11 @@ impl Supervisor {
                 .get(&v.context)
                 .is_some_and(|c| c.kind == *kind)
         };
+        let settled = |v: &VolumeEntry| v.wanted && (v.made || v.origin != Origin::Created);
         self.world
             .volumes
             .iter()
-            .filter(|(_, v)| of_kind(v))
+            .filter(|(_, v)| settled(v) && of_kind(v))
             .map(|(name, v)| self.as_docker_volume(name, v))
             .collect()
     }
@@ -630,6 +669,7 @@ fn not_in_use(name: &VolumeName, volume: &VolumeEntry) -> Result<()> {
     })
 }
 
-fn now_rfc3339() -> String {
+/// The time as volumes have it in their `created_at`.
+pub(super) fn now_rfc3339() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }

@@ -71,6 +71,8 @@ impl Settings {
 pub mod limits {
     use std::time::Duration;
 
+    /// How long after core's start a request waits for the images on system Docker to be read.
+    pub const KINDS: Duration = Duration::from_secs(15);
     /// Making and starting a storage container.
     pub const START: Duration = Duration::from_secs(60);
     /// How long a storage container may take to close its context when it is stopped.

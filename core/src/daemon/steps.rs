@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Method, VolumeParams};
 use crate::name::{ContextName, VolumeName};
 use crate::planner::{
-    Attachment, ContextAct, ContextEntry, KindEntry, Outcome, Step, VolumeAct, VolumeEntry,
+    Attachment, ContextAct, ContextEntry, Event, KindEntry, Outcome, Step, VolumeAct, VolumeEntry,
 };
 use crate::volume::{Created, Health, ListedVolume, Mounted, Removed};
 
@@ -88,7 +89,7 @@ impl Hands {
                 VolumeAct::Create => self.create(&volume).await,
                 VolumeAct::Attach => self.attach(&name, &volume).await,
                 VolumeAct::Heal => self.heal(&name, &volume).await,
-                VolumeAct::Detach => self.detach(&volume).await,
+                VolumeAct::Detach => self.detach(name, &volume).await,
                 VolumeAct::Remove => self.remove(&name, &volume).await,
             },
             (step, _) => Err(Error::internal(format!(
@@ -151,9 +152,13 @@ impl Hands {
             Error::not_found(format!("no image serves kind \"{}\"", context.kind))
         })?;
         let directory = self.settings.context_directory(name.as_str());
-        std::fs::create_dir_all(&directory).map_err(|e| {
-            Error::internal(format!("cannot make {}", directory.display())).cause(e)
-        })?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|e| {
+                Error::internal(format!("cannot make {}", directory.display())).cause(e)
+            })?;
         let spec = ContainerSpec {
             context: name.clone(),
             image_id: kind.image,
@@ -205,9 +210,7 @@ impl Hands {
             {
                 let _ = self
                     .messages
-                    .send(Message::Event(crate::planner::Event::ContainerLost(
-                        name.clone(),
-                    )));
+                    .send(Message::Event(Event::ContainerLost(name.clone())));
                 return Err(Error::new(
                     ErrorKind::Plugin,
                     format!("the container of \"{name}\" ended"),
@@ -416,8 +419,11 @@ impl Hands {
         Ok(places)
     }
 
-    async fn detach(&self, volume: &VolumeEntry) -> Result<Outcome> {
+    async fn detach(&self, name: VolumeName, volume: &VolumeEntry) -> Result<Outcome> {
         self.view.detach(volume.target(), volume.forced).await?;
+        // Who waits for the mount to go need not wait for the plugin, too.
+        let detached = Message::Event(Event::Detached(name));
+        let _ = self.messages.send(detached);
         if let Ok(link) = self.link(&volume.context) {
             let unmount = Method::Unmount { id: volume.id };
             // The plugin's copy hides nothing and goes with its container at the latest.
@@ -452,7 +458,7 @@ impl Hands {
             Err(error) if volume.forced => {
                 self.say(
                     volume,
-                    format!("volume \"{name}\" is forgotten by force: {error}"),
+                    format!("volume \"{name}\" is forgotten: {error}"),
                 );
                 Ok(Outcome::Done)
             }

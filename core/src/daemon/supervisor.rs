@@ -11,18 +11,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::configuration::Configuration;
-use super::requests::{Reply, answer};
+use super::requests::{Reply, answer, now_rfc3339};
 use super::settings::limits;
 use super::steps::{Hands, Order};
 use super::store::Store;
 use super::user_engine::ContainerUse;
 use super::volume_api::Caller;
-use super::waiting::Waiter;
+use super::waiting::{Early, Waiter};
 use crate::context::Level;
 use crate::control::EngineStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::planner::{Event, KindEntry, MNT, Millis, Outcome, Step, VolumeAct, World};
+use crate::planner::{Event, KindEntry, MNT, Millis, Outcome, Step, VolumeAct, VolumeEntry, World};
 
 /// Lines kept of a context's log beside what its container keeps.
 const KEPT_LINES: usize = 200;
@@ -83,6 +83,7 @@ pub struct Supervisor {
     pub(super) world: World,
     pub(super) hands: Arc<Hands>,
     pub(super) waiters: Vec<Waiter>,
+    pub(super) early: Vec<Early>,
     pub(super) configuration: Configuration,
     pub(super) engines: BTreeMap<&'static str, EngineStatus>,
     drains: Vec<(Millis, Reply<()>)>,
@@ -126,6 +127,7 @@ impl Supervisor {
             world,
             hands,
             waiters: Vec::new(),
+            early: Vec::new(),
             configuration,
             engines: BTreeMap::new(),
             drains: Vec::new(),
@@ -220,6 +222,11 @@ impl Supervisor {
         self.ready.said
     }
 
+    /// Whether the images on system Docker were read since core's start.
+    pub fn knows_kinds(&self) -> bool {
+        self.ready.images_read
+    }
+
     /// Trouble with core's own state, if there is any.
     pub fn store_error(&self) -> Option<&Error> {
         self.store_error.as_ref()
@@ -237,6 +244,15 @@ impl Supervisor {
     pub fn declare(&mut self) {
         let (contexts, volumes) = self.configuration.declared();
         self.apply(Event::Declared { contexts, volumes });
+        self.date_volumes();
+    }
+
+    /// Gives those that have just been declared or listed the time: the planner has no clock.
+    fn date_volumes(&mut self) {
+        let undated = |v: &&mut VolumeEntry| v.created_at.is_empty();
+        for volume in self.world.volumes.values_mut().filter(undated) {
+            volume.created_at = now_rfc3339();
+        }
     }
 
     /// Reads the cloud-config again.
@@ -275,6 +291,7 @@ impl Supervisor {
             .waiters
             .iter()
             .map(|w| w.deadline)
+            .chain(self.early.iter().map(|e| e.deadline))
             .chain(self.drains.iter().map(|d| d.0))
             .min();
         let steps = self.world.next_wakeup(now);
@@ -353,6 +370,7 @@ impl Supervisor {
             Step::Volume(..) => None,
         };
         self.apply(Event::StepEnded(step, result));
+        self.date_volumes();
         if removed {
             // A declared volume that was changed has gone; now the new one may come.
             self.declare();
@@ -363,6 +381,7 @@ impl Supervisor {
     }
 
     fn advance(&mut self) {
+        self.settle_early();
         self.save();
         let now = self.now();
         for step in self.world.plan(now) {

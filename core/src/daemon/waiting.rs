@@ -1,9 +1,10 @@
 //! Requests that wait for the world to get somewhere.
 
+use super::settings::limits;
 use super::supervisor::Supervisor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::VolumeName;
-use crate::planner::{Millis, VolumeEntry};
+use crate::planner::{Millis, VolumeAct, VolumeEntry};
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,41 @@ pub struct Waiter {
     pub answer: Answer,
 }
 
+/// A request that came before core knew what kinds there are.
+pub struct Early {
+    /// Until when it waits for that.
+    pub deadline: Millis,
+    /// The request.
+    pub request: Box<dyn FnOnce(&mut Supervisor) + Send>,
+}
+
 impl Supervisor {
+    /// Puts `request` off until the images on system Docker were read for the first time; gives
+    /// it back if they were, or if they have been waited for long enough.
+    pub fn unless_early<F>(&mut self, request: F) -> Option<F>
+    where
+        F: FnOnce(&mut Self) + Send + 'static,
+    {
+        let deadline = Millis::try_from(limits::KINDS.as_millis()).unwrap_or(Millis::MAX);
+        if self.knows_kinds() || self.now() >= deadline {
+            return Some(request);
+        }
+        let request = Box::new(request);
+        self.early.push(Early { deadline, request });
+        None
+    }
+
+    /// Lets the requests that came early have their turn once it is time.
+    pub fn settle_early(&mut self) {
+        let (knows, now) = (self.knows_kinds(), self.now());
+        let early = std::mem::take(&mut self.early);
+        let (due, early) = early.into_iter().partition(|e| knows || now >= e.deadline);
+        self.early = early;
+        for Early { request, .. } in due {
+            request(self);
+        }
+    }
+
     /// Lets `answer` be called once `volume` has reached `goal`, cannot, or `limit` has passed.
     pub fn wait_for(
         &mut self,
@@ -90,7 +125,10 @@ impl Supervisor {
         let reached = match waiter.goal {
             Goal::Made => volume.made,
             Goal::Attached => volume.attached.is_some() && idle && !volume.is_stale(),
-            Goal::Detached => volume.attached.is_none() && !volume.unsure && idle,
+            Goal::Detached => {
+                let leaving = volume.running == Some(VolumeAct::Detach);
+                volume.attached.is_none() && !volume.unsure && (idle || leaving)
+            }
             Goal::Gone => false,
         };
         if reached {
@@ -156,5 +194,12 @@ impl Supervisor {
 
 /// Whether waiting for it to pass would only keep the user from the answer.
 fn is_definite(kind: ErrorKind) -> bool {
-    !kind.is_transient() || matches!(kind, ErrorKind::NotFound | ErrorKind::PermissionDenied)
+    let told = matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NoSpace
+            | ErrorKind::Internal
+    );
+    told || !kind.is_transient()
 }

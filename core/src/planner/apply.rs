@@ -7,10 +7,13 @@ use super::{ContextAct, Event, Millis, Outcome, Step, VolumeAct, World};
 use crate::control::Origin;
 use crate::error::{Error, ErrorKind};
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::volume::{Health, HealthState, ListedVolume};
+use crate::volume::{Health, HealthState, ListedVolume, VolumeId};
 
 /// Failures in a row after which a volume that cannot be unmounted counts as quarantined.
 const QUARANTINE_AFTER: u32 = 3;
+
+/// Failures of a context to open in a row after which what may have been begun in it is given up.
+const GIVE_UP_AFTER: u32 = 3;
 
 impl World {
     /// Takes in `event` at `now`. Events about what is no longer there change nothing.
@@ -42,6 +45,11 @@ impl World {
             }
             Event::StepEnded(Step::Volume(name, act), result) => {
                 self.volume_step_ended(&name, act, result, now)
+            }
+            Event::Detached(name) => {
+                if let Some(volume) = self.volumes.get_mut(&name) {
+                    volume.detached();
+                }
             }
             Event::LinkLost(name, error) => {
                 self.fall_back(&name, ContextStage::Container, Some(error), now)
@@ -107,7 +115,8 @@ impl World {
                 None => volume.wanted = false,
             }
         }
-        for (name, volume) in declared {
+        for (name, mut volume) in declared {
+            volume.id = VolumeId::declared(&volume.context, &name);
             self.volumes.entry(name).or_insert(volume);
         }
     }
@@ -156,6 +165,9 @@ impl World {
                 }
                 context.unsure |= act == ContextAct::Start;
                 context.retry.failed(error, now);
+                if context.stage < ContextStage::Open && context.retry.failures >= GIVE_UP_AFTER {
+                    self.give_up_what_was_never_made(name);
+                }
             }
             Ok(outcome) => {
                 if act != ContextAct::Start && act != ContextAct::Link {
@@ -163,6 +175,14 @@ impl World {
                 }
                 self.context_moved_on(name, act, outcome);
             }
+        }
+    }
+
+    /// Nobody was told that these exist, and the storage in which they may have been begun does
+    /// not come.
+    fn give_up_what_was_never_made(&mut self, context: &ContextName) {
+        for volume in self.volumes.values_mut().filter(|v| v.context == *context) {
+            volume.forced |= !volume.wanted && !volume.made;
         }
     }
 
@@ -226,12 +246,13 @@ impl World {
                 .get("read_only")
                 .and_then(serde_json::Value::as_bool)
                 .unwrap_or(false);
-            let entry = VolumeEntry::declared(
+            let mut entry = VolumeEntry::declared(
                 name.clone(),
                 l.options,
                 format!("{name}/{}", l.name),
                 read_only,
             );
+            entry.id = VolumeId::declared(name, &volume_name);
             self.volumes.entry(volume_name).or_insert(entry);
         }
     }
@@ -265,12 +286,7 @@ impl World {
                 volume.unsure = false;
                 volume.health = None;
             }
-            (VolumeAct::Detach, _) => {
-                volume.attached = None;
-                volume.unsure = false;
-                volume.quarantined = false;
-                volume.health = None;
-            }
+            (VolumeAct::Detach, _) => volume.detached(),
             (VolumeAct::Remove, _) => {
                 self.volumes.remove(name);
             }
@@ -403,6 +419,15 @@ impl VolumeEntry {
             health: None,
             used_by: BTreeSet::new(),
         }
+    }
+}
+
+impl VolumeEntry {
+    fn detached(&mut self) {
+        self.attached = None;
+        self.unsure = false;
+        self.quarantined = false;
+        self.health = None;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::world::{ContextEntry, ContextStage, VolumeEntry};
 use super::{ContextAct, Millis, Step, VolumeAct, World};
+use crate::control::Origin;
 use crate::name::ContextName;
 
 /// So many workers given up on, and no new ones are sent to that context: its storage swallows them.
@@ -125,10 +126,10 @@ impl World {
             return Some(VolumeAct::Detach);
         }
         if !volume.wanted {
-            return (ready
-                || volume.forced
-                || context.is_none_or(|c| !c.wanted && c.stage == ContextStage::Absent))
-            .then_some(VolumeAct::Remove);
+            // Of the others, nothing is to be removed in the storage.
+            let at_once = volume.origin != Origin::Created || volume.forced;
+            let gone = |c: &ContextEntry| !c.wanted && c.stage == ContextStage::Absent;
+            return (ready || at_once || context.is_none_or(gone)).then_some(VolumeAct::Remove);
         }
         if !ready {
             return None;

@@ -99,6 +99,8 @@ pub enum Event {
     Released(VolumeName, String),
     /// A step has ended.
     StepEnded(Step, Result<Outcome, Error>),
+    /// A detach under way has taken the mount out of the view; the container's own copy is left.
+    Detached(VolumeName),
     /// The connection to a plugin host broke.
     LinkLost(ContextName, Error),
     /// A container of ours ended or went.
