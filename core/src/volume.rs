@@ -24,9 +24,13 @@ impl VolumeId {
     /// So a declaration that is changed, or taken out and put back, finds its data again.
     pub fn declared(context: &ContextName, name: &VolumeName) -> Self {
         /// An arbitrary identity of its own, as RFC 9562 asks for.
-        const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x8a6f_3d52_57c1_4f0e_9a3b_6c1d_2e48_b075);
+        const NAMESPACE: uuid::Uuid =
+            uuid::Uuid::from_u128(0x8a6f_3d52_57c1_4f0e_9a3b_6c1d_2e48_b075);
         // Neither name can contain a slash.
-        Self(uuid::Uuid::new_v5(&NAMESPACE, format!("{context}/{name}").as_bytes()))
+        Self(uuid::Uuid::new_v5(
+            &NAMESPACE,
+            format!("{context}/{name}").as_bytes(),
+        ))
     }
 }
 

@@ -3,7 +3,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`supervisor`] | the actor that owns the world: takes in, keeps, plans, sends steps off |
-//! | [`requests`], [`waiting`] | what is asked of it, and how long that is waited for |
+//! | [`requests`], `resolve`, `docker_requests` | what is asked of it |
+//! | [`usage`] | who uses what |
+//! | [`waiting`] | how long that is waited for |
 //! | [`steps`] | doing what the planner says |
 //! | [`store`] | what survives core |
 //! | [`configuration`] | the cloud-config in force |
@@ -16,16 +18,19 @@
 pub mod backend;
 pub mod configuration;
 pub mod control_server;
+mod docker_requests;
 pub mod engine_client;
 pub mod link;
 pub mod observers;
 pub mod options;
 pub mod requests;
+mod resolve;
 pub mod settings;
 pub mod steps;
 pub mod store;
 pub mod supervisor;
 pub mod system_engine;
+pub mod usage;
 pub mod user_engine;
 pub mod view;
 pub mod volume_api;

@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::link::{Link, LinkEvent};
 use super::settings::{Settings, limits};
-use super::supervisor::{Message, uses};
+use super::supervisor::Message;
 use super::system_engine::{ContainerSpec, SystemEngine};
+use super::usage::uses;
 use super::user_engine::UserEngine;
 use super::view::{Expected, View};
 use crate::control::Origin;
@@ -456,10 +457,7 @@ impl Hands {
         match removed {
             Ok(_) => Ok(Outcome::Done),
             Err(error) if volume.forced => {
-                self.say(
-                    volume,
-                    format!("volume \"{name}\" is forgotten: {error}"),
-                );
+                self.say(volume, format!("volume \"{name}\" is forgotten: {error}"));
                 Ok(Outcome::Done)
             }
             Err(error) => Err(error),

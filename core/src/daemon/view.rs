@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lazarette_linux::mount::{self, DetachedMount, MountError, MountFacts, MountOptions};
 use lazarette_linux::mountinfo::MountTable;
-use lazarette_linux::namespace::{MountNamespace, NamespaceError};
+use lazarette_linux::namespace::MountNamespace;
 use lazarette_linux::process::Process;
 use lazarette_linux::view::{self, Rung, Rungs, Sharing, TargetRoot};
 use tokio::sync::oneshot;
@@ -190,12 +190,7 @@ impl Parts {
     fn open(pin: &Path) -> Result<Self> {
         let namespace = match MountNamespace::open_pin(pin) {
             Ok(namespace) => namespace,
-            Err(_) => {
-                let made = MountNamespace::create(|_| Ok::<_, NamespaceError>(()))
-                    .map_err(|e| no_view(&e))?;
-                made.pin(pin).map_err(|e| no_view(&e))?;
-                made
-            }
+            Err(_) => MountNamespace::create_pinned(pin).map_err(|e| no_view(&e))?,
         };
         let view = view::View::open(namespace, Path::new(STAGING)).map_err(|e| no_view(&e))?;
         let root = |path, sharing| {

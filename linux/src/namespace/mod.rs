@@ -4,6 +4,7 @@
 //! sharing its root and working directory (`unshare(CLONE_FS)`), and it can never share them again.
 //! So everything here happens in a fresh thread, which ends afterwards. There is no forked child.
 
+mod pinned;
 mod resident;
 
 use std::ffi::CStr;
