@@ -51,6 +51,31 @@ impl Lab {
         Self::read(Path::new(&path))
     }
 
+    /// The files of the images, in a fixed order.
+    #[must_use]
+    pub fn images(&self) -> [&Path; 5] {
+        [
+            &self.kernel,
+            &self.initrd,
+            &self.root,
+            &self.engine,
+            &self.programs,
+        ]
+    }
+
+    /// The same lab with its images as files in a directory.
+    #[must_use]
+    pub fn of_links_in(&self, directory: &Path) -> Self {
+        Self {
+            kernel: directory.join("image-kernel"),
+            initrd: directory.join("image-initrd"),
+            root: directory.join("image-root"),
+            engine: directory.join("image-engine"),
+            programs: directory.join("image-programs"),
+            ..self.clone()
+        }
+    }
+
     /// Reads a `lab.json`.
     ///
     /// # Errors

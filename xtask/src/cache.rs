@@ -75,6 +75,9 @@ impl Key {
     }
 }
 
+/// How many entries of a kind are kept: several checkouts may share the cache.
+const KEPT: usize = 4;
+
 /// The cache's entry `KIND-KEY`, a file or directory; `build` makes it at the path it is given if
 /// it is not there. Older entries of the same kind go.
 pub(crate) fn entry(
@@ -95,7 +98,7 @@ pub(crate) fn entry(
     remove(&partial)?;
     build(&partial)?;
     fs::rename(&partial, &path).with_context(|| path.display().to_string())?;
-    drop_older(&root, kind, 2)?;
+    drop_older(&root, kind, KEPT)?;
     Ok(path)
 }
 

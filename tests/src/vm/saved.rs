@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
@@ -25,18 +25,22 @@ impl Saved {
     /// When it cannot be booted or saved.
     pub fn ensure(lab: &Lab, options: &Options) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        (&lab.key, options).hash(&mut hasher);
+        options.hash(&mut hasher);
         let name = format!("{}-{:016x}", lab.key, hasher.finish());
+        let directory = lab.saved.join(&name);
         let saved = Self {
-            lab: lab.clone(),
+            lab: lab.of_links_in(&directory),
             options: options.clone(),
-            directory: lab.saved.join(&name),
+            directory,
         };
         fs::create_dir_all(&lab.saved)?;
         let lock = File::create(lab.saved.join("lock"))?;
         lock.lock().context("the lock of the saved machines")?;
-        if !saved.exists() {
-            saved.make()?;
+        if saved.exists() {
+            File::open(&saved.directory)?.set_modified(SystemTime::now())?;
+        } else {
+            saved.make(lab)?;
+            drop_older(&lab.saved)?;
         }
         Ok(saved)
     }
@@ -47,21 +51,16 @@ impl Saved {
         self.directory.join("memory").exists()
     }
 
-    fn make(&self) -> Result<()> {
-        // Machines of older images cannot be restored any more.
-        for entry in fs::read_dir(&self.lab.saved)?.flatten() {
-            let old = !entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&self.lab.key);
-            if old && entry.path().is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
+    fn make(&self, lab: &Lab) -> Result<()> {
         if self.directory.exists() {
             fs::remove_dir_all(&self.directory)?;
         }
         fs::create_dir_all(&self.directory)?;
+        // The memory goes with exactly these disks: links keep them when the cache drops its own.
+        for (image, link) in lab.images().into_iter().zip(self.lab.images()) {
+            fs::hard_link(image, link)
+                .with_context(|| format!("linking {} to {}", image.display(), link.display()))?;
+        }
         let mut drives = Vec::new();
         for (serial, backing) in [("root", &self.lab.root), ("engine", &self.lab.engine)] {
             let image = self.directory.join(serial);
@@ -133,4 +132,24 @@ impl Saved {
     pub fn console(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.join("console"))?)
     }
+}
+
+/// How many saved machines are kept.
+const KEPT: usize = 3;
+
+/// Removes all but the machines that were used last.
+fn drop_older(saved: &Path) -> Result<()> {
+    let mut machines = Vec::new();
+    for entry in fs::read_dir(saved)?.flatten() {
+        let found = entry.metadata()?;
+        if found.is_dir() {
+            machines.push((found.modified()?, entry.path()));
+        }
+    }
+    machines.sort();
+    let old = machines.len().saturating_sub(KEPT);
+    for (_, path) in &machines[..old] {
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
 }
