@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod apt;
+mod bench;
 mod cache;
 mod command;
 mod demo;
@@ -37,6 +38,8 @@ enum Task {
     Test(test::Test),
     /// Boot the OS and show, step by step, how a user's container gets to an NFS export.
     Demo,
+    /// Measure, and write docs/benchmarks.md.
+    Bench,
     /// Check the invariants of ARCHITECTURE.md that can be checked.
     Tidy,
     /// Part of `images`, inside a mount namespace.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Vm(vm) => vm.run(),
         Task::Test(test) => test.run(),
         Task::Demo => demo::run(),
+        Task::Bench => bench::run(),
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::BakeInside { job } => images::bake_inside(&job).map(|()| ExitCode::SUCCESS),
     };

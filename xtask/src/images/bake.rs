@@ -54,7 +54,8 @@ impl Bake {
         let job = self.data.with_extension("job");
         fs::write(&job, serde_json::to_vec(self)?)?;
         fs::create_dir_all(&self.data)?;
-        let myself = std::env::current_exe()?;
+        // This very program, even if another build has replaced its file meanwhile.
+        let myself = format!("/proc/{}/exe", std::process::id());
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "--"]);
         command.arg(myself).arg("bake-inside").arg(&job);
