@@ -169,12 +169,9 @@ impl Client {
     /// Has user Docker's containers listed anew: the last listing may be older than the end of the
     /// last container that had the volume. A user Docker that is away has to be done without.
     async fn look_who_uses_what(&self) {
-        let Ok(since) = self.backend.look(|s| Ok(s.now())).await else {
-            return;
-        };
         if let Ok(Ok(containers)) = timeout(LISTING, self.hands.user.containers()).await {
             // Core is ending if nobody listens.
-            let listed = Message::UserContainers(since, containers);
+            let listed = Message::UserContainers(containers);
             let _ = self.hands.messages.send(listed);
         }
     }

@@ -44,7 +44,6 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use self::backend::Backend;
 use self::configuration::Configuration;
@@ -67,7 +66,6 @@ use crate::planner::Event;
 /// What keeps it from starting: another core, a state or a view that cannot be opened, a socket
 /// that cannot be bound.
 pub async fn run(settings: Settings) -> Result<()> {
-    let started = Instant::now();
     prepare_directories(&settings)?;
     let _lock = only_one(&settings)?;
     let store = Store::open(&settings.state)?;
@@ -107,7 +105,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (control, _socket) = volume_api::listen_at(hands.settings.control_socket()).await?;
     tokio::spawn(control_server::serve(control, backend, Arc::clone(&hands)));
     tokio::spawn(observers::system_engine(Arc::clone(&hands), doors));
-    tokio::spawn(observers::user_engine(Arc::clone(&hands), started));
+    tokio::spawn(observers::user_engine(Arc::clone(&hands)));
     tokio::spawn(observers::view(Arc::clone(&hands)));
     tokio::spawn(signals(sender, stop)?);
     supervisor.run(messages).await;

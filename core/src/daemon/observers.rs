@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{interval, timeout};
 
 use super::backend::Backend;
 use super::steps::Hands;
@@ -34,7 +34,7 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
             Ok(Some(SystemEvent::Up(identity))) => {
                 if hands
                     .messages
-                    .send(Message::EngineUp("system", identity.version))
+                    .send(Message::EngineUp("system", identity))
                     .is_err()
                 {
                     return;
@@ -122,14 +122,13 @@ impl Doors {
 }
 
 /// Watches the user Docker: whether it answers, and what its containers use.
-pub async fn user_engine(hands: Arc<Hands>, started: Instant) {
+pub async fn user_engine(hands: Arc<Hands>) {
     let mut events = hands.user.watch();
-    let now = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     while let Some(event) = events.recv().await {
         let message = match event {
-            UserEvent::Up(identity) => Message::EngineUp("user", identity.version),
+            UserEvent::Up(identity) => Message::EngineUp("user", identity),
             UserEvent::Down(error) => Message::EngineDown("user", error.to_string()),
-            UserEvent::Containers(containers) => Message::UserContainers(now(), containers),
+            UserEvent::Containers(containers) => Message::UserContainers(containers),
         };
         if hands.messages.send(message).is_err() {
             return;

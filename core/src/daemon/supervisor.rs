@@ -11,17 +11,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::configuration::Configuration;
+use super::engine_client::EngineIdentity;
 use super::requests::{Reply, answer, now_rfc3339};
 use super::settings::limits;
 use super::steps::{Hands, Order};
 use super::store::Store;
+use super::usage::Holds;
 use super::user_engine::ContainerUse;
-use super::volume_api::Caller;
 use super::waiting::{Early, Waiter};
 use crate::context::Level;
 use crate::control::EngineStatus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{ContextName, Kind, VolumeName};
+use crate::name::{ContextName, Kind};
 use crate::planner::{Event, KindEntry, Millis, Outcome, Step, VolumeAct, VolumeEntry, World};
 
 /// Lines kept of a context's log beside what its container keeps.
@@ -58,8 +59,8 @@ pub enum Message {
     },
     /// The images on system Docker were read, or could not be.
     Images(Result<BTreeMap<Kind, KindEntry>>),
-    /// An engine (`system` or `user`) answers; its version.
-    EngineUp(&'static str, String),
+    /// An engine (`system` or `user`) answers.
+    EngineUp(&'static str, EngineIdentity),
     /// An engine does not answer; why.
     EngineDown(&'static str, String),
     /// A storage container ended or was removed.
@@ -69,8 +70,8 @@ pub enum Message {
         /// Its identity.
         id: String,
     },
-    /// All containers of user Docker, as listed from the given time on.
-    UserContainers(Millis, Vec<ContainerUse>),
+    /// All containers of user Docker, as just listed.
+    UserContainers(Vec<ContainerUse>),
     /// Leave what is there and end.
     Stop,
 }
@@ -89,9 +90,7 @@ pub struct Supervisor {
     unsaved: bool,
     started: Instant,
     lines: BTreeMap<ContextName, VecDeque<String>>,
-    pub(super) held_at: BTreeMap<VolumeName, Millis>,
-    docker: Option<Caller>,
-    pub(super) collapse_holds: bool,
+    pub(super) holds: Holds,
     asked_health: BTreeSet<ContextName>,
     next_health: Millis,
     ready: Readiness,
@@ -133,9 +132,7 @@ impl Supervisor {
             unsaved: true,
             started: Instant::now(),
             lines: BTreeMap::new(),
-            held_at: BTreeMap::new(),
-            docker: None,
-            collapse_holds: false,
+            holds: Holds::default(),
             asked_health: BTreeSet::new(),
             next_health: 0,
             ready: Readiness {
@@ -178,7 +175,7 @@ impl Supervisor {
     /// Tells the world what has happened.
     pub fn apply(&mut self, event: Event) {
         if let Event::Held(name, _) = &event {
-            self.held_at.insert(name.clone(), self.now());
+            self.holds.taken(name, self.now());
         }
         self.unsaved |= event.changes_what_is_kept();
         let now = self.now();
@@ -227,14 +224,6 @@ impl Supervisor {
     /// Trouble with core's own state, if there is any.
     pub fn store_error(&self) -> Option<&Error> {
         self.store_error.as_ref()
-    }
-
-    /// Takes note of who calls as Docker: another process than before has forgotten its counts.
-    pub fn note_docker(&mut self, caller: Caller) {
-        if self.docker.is_some_and(|known| known != caller) {
-            self.collapse_holds = true;
-        }
-        self.docker = Some(caller);
     }
 
     /// Puts the declared contexts and volumes into the world.
@@ -324,9 +313,11 @@ impl Supervisor {
                 }
             }
             Message::Images(images) => self.take_images(images),
-            Message::EngineUp(name, version) => {
-                self.engine(name, Some(version), None);
-                self.collapse_holds |= name == "user";
+            Message::EngineUp(name, identity) => {
+                self.engine(name, Some(identity.version), None);
+                if name == "user" {
+                    self.note_engine(identity.process);
+                }
             }
             Message::EngineDown(name, reason) => self.engine(name, None, Some(reason)),
             Message::ContainerGone { context, id } => {
@@ -342,7 +333,7 @@ impl Supervisor {
                     self.apply(Event::ContainerLost(context));
                 }
             }
-            Message::UserContainers(since, containers) => self.take_containers(since, &containers),
+            Message::UserContainers(containers) => self.take_containers(&containers),
             Message::Stop => self.stopping = true,
         }
     }
