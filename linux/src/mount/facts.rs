@@ -92,6 +92,15 @@ impl MountFacts {
     }
 }
 
+impl MountFacts {
+    /// Whether the kernel shows `/` for every mount of this file system, whatever part of it is
+    /// mounted (`show_path` in the kernel's fs/nfs/super.c).
+    fn hides_its_root(&self) -> bool {
+        self.root == Path::new("/")
+            && [OsStr::new("nfs"), OsStr::new("nfs4")].contains(&&*self.fs_type)
+    }
+}
+
 /// What a mount has to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expected {
@@ -133,9 +142,10 @@ impl Expected {
         match &self.subdirectory {
             // As a relative path: `ends_with` of an absolute one would ask for equality.
             Some(wanted)
-                if !facts
-                    .root
-                    .ends_with(wanted.strip_prefix("/").unwrap_or(wanted)) =>
+                if !facts.hides_its_root()
+                    && !facts
+                        .root
+                        .ends_with(wanted.strip_prefix("/").unwrap_or(wanted)) =>
             {
                 Err(MountError::WrongRoot {
                     path: path.to_owned(),
@@ -293,5 +303,32 @@ impl Answer<'_> {
         let end = bytes.iter().position(|byte| *byte == 0);
         let end = end.ok_or(io::ErrorKind::InvalidData)?;
         Ok(OsString::from_vec(bytes[..end].to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(fs_type: &str, root: &str) -> MountFacts {
+        let text = format!("36 35 0:57 {root} /mnt/nas rw - {fs_type} nas:/srv rw\n");
+        let table = MountTable::parse(text.as_bytes());
+        MountFacts::of_row(table.top_at(Path::new("/mnt/nas")).unwrap())
+    }
+
+    #[test]
+    fn a_subdirectory_is_required_except_where_the_kernel_does_not_show_it() {
+        let expected = Expected::types(["nfs4", "ext4"]).subdirectory("apps/web");
+        let check = |fs_type, root| expected.check(Path::new("x"), &facts(fs_type, root));
+        assert!(check("ext4", "/apps/web").is_ok());
+        assert!(check("nfs4", "/").is_ok());
+        for (fs_type, root) in [("ext4", "/"), ("ext4", "/apps/webs"), ("nfs4", "/apps")] {
+            let error = check(fs_type, root).unwrap_err();
+            assert!(
+                matches!(error, MountError::WrongRoot { .. }),
+                "{fs_type} {root}"
+            );
+        }
+        assert!(check("nfs", "/").is_err(), "another type");
     }
 }
