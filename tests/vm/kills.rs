@@ -16,16 +16,16 @@ const WRITERS: &str = r#"
     docker volume create -d nfs -o server=nas.test -o export=/srv/media -o path=w media > /dev/null
     writer w1 media
     writer w2 /mnt/nas/home
-    until_ok 30 test -s /var/lib/lab/nas/media/w/w1
-    until_ok 30 test -s /var/lib/lab/nas/home/w2
+    until_ok 30 test -s /var/lib/lab/nas/srv/media/w/w1
+    until_ok 30 test -s /var/lib/lab/nas/srv/home/w2
 "#;
 
 /// Both still write, no write failed, core is in order, and a new container has the volume, too.
 const FINE: &str = r#"
-    writes w1 /var/lib/lab/nas/media/w/w1
-    writes w2 /var/lib/lab/nas/home/w2
-    unharmed w1 /var/lib/lab/nas/media/w/w1
-    unharmed w2 /var/lib/lab/nas/home/w2
+    writes w1 /var/lib/lab/nas/srv/media/w/w1
+    writes w2 /var/lib/lab/nas/srv/home/w2
+    unharmed w1 /var/lib/lab/nas/srv/media/w/w1
+    unharmed w2 /var/lib/lab/nas/srv/home/w2
     in_order() {
         local text
         text=$(laz status)

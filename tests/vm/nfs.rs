@@ -47,7 +47,7 @@ fn case_17_locks_on_version_3_are_the_servers(guest: &Guest) -> Result<()> {
         docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=3 locks > /dev/null
         docker run -d --name holder -v locks:/data busybox sh -c 'touch /data/lock; exec flock /data/lock sleep 1000' > /dev/null
         # Once for the client, once for the server: both are this kernel.
-        held() { [ "$(grep -c ":$(stat -c %i /var/lib/lab/nas/media/lock) " /proc/locks)" -ge 2 ]; }
+        held() { [ "$(grep -c ":$(stat -c %i /var/lib/lab/nas/srv/media/lock) " /proc/locks)" -ge 2 ]; }
         until_ok 60 held
         ! timeout 60 docker run --rm -v locks:/data busybox flock -n /data/lock true || fail "two hold one lock"
         nas exec ls /var/lib/nfs/sm | grep -q . || fail "the server's statd watches no client"

@@ -42,7 +42,7 @@ fn power_off_is_in_order_and_in_time_with_the_server_gone(lab: &Lab) -> Result<(
                 r#"
             docker volume create -d nfs -o server=nas.test -o export=/srv/media media > /dev/null
             writer w media
-            until_ok 30 test -s /var/lib/lab/nas/media/w
+            until_ok 30 test -s /var/lib/lab/nas/srv/media/w
             nas block
             sleep 2
             "#,
@@ -69,7 +69,7 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             docker volume create -d nfs -o server=nas.test -o export=/srv/media -o path=always media > /dev/null
             docker run -d --name w --restart always -v media:/data busybox sh -c \
                 'while :; do date +%s >> /data/w; sync; sleep 0.5; done' > /dev/null
-            until_ok 30 test -s /var/lib/lab/nas/media/always/w
+            until_ok 30 test -s /var/lib/lab/nas/srv/media/always/w
             system-docker rm -f udev > /dev/null
             sync
             "#,
@@ -89,7 +89,7 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             until_ok 120 system-docker version
             system-docker rm -f nas > /dev/null
             rm -f /var/lib/lab/nas/.ready
-            wc -l < /var/lib/lab/nas/media/always/w > /tmp/lines
+            wc -l < /var/lib/lab/nas/srv/media/always/w > /tmp/lines
             until_ok 120 pgrep -f data-root.*/var/lib/docker
             sleep 5
             nas start
@@ -111,7 +111,7 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             .sh(
                 "and the container writes there again",
                 r#"
-            more() { [ "$(wc -l < /var/lib/lab/nas/media/always/w)" -gt "$(cat /tmp/lines)" ]; }
+            more() { [ "$(wc -l < /var/lib/lab/nas/srv/media/always/w)" -gt "$(cat /tmp/lines)" ]; }
             until_ok 60 more
             docker rm -f w > /dev/null
             docker volume rm media > /dev/null

@@ -27,7 +27,7 @@ END
         docker volume create -d nfs -o server=nas.test -o export=/srv/media used > /dev/null
         docker volume create -d nfs -o server=nas.test -o export=/srv/home idle > /dev/null
         writer w used
-        until_ok 20 test -s /var/lib/lab/nas/media/w
+        until_ok 20 test -s /var/lib/lab/nas/srv/media/w
         nas block
         sleep 3
         "#,
@@ -62,8 +62,8 @@ END
         "it comes back: the writer goes on, nothing is lost, nothing hangs about",
         r#"
         nas unblock
-        writes w /var/lib/lab/nas/media/w
-        unharmed w /var/lib/lab/nas/media/w
+        writes w /var/lib/lab/nas/srv/media/w
+        unharmed w /var/lib/lab/nas/srv/media/w
         healthy() { laz status | grep '^nas ' | grep -q healthy; }
         until_ok 90 healthy
         docker rm -f w > /dev/null
@@ -83,10 +83,10 @@ fn a_restarted_server_gives_its_locks_back(guest: &Guest) -> Result<()> {
         docker run -d --name holder -v media:/data busybox sh -c \
             'touch /data/lock; exec flock /data/lock sh -c "while sleep 0.2; do echo x >> /data/held || echo failed >> /errors; done"' > /dev/null
         writer w media
-        until_ok 30 test -s /var/lib/lab/nas/media/held
+        until_ok 30 test -s /var/lib/lab/nas/srv/media/held
         nas restart
-        writes w /var/lib/lab/nas/media/w
-        unharmed w /var/lib/lab/nas/media/w
+        writes w /var/lib/lab/nas/srv/media/w
+        unharmed w /var/lib/lab/nas/srv/media/w
         sleep 12
         ! timeout 60 docker run --rm -v media:/data busybox flock -n /data/lock true || fail "the lock was lost"
         ! docker cp holder:/errors - > /dev/null 2>&1 || fail "a write under the lock failed"
@@ -105,10 +105,10 @@ fn case_06_a_replaced_export_is_found_and_healed(guest: &Guest) -> Result<()> {
         docker run -d --name user -v media:/data busybox sleep 1000 > /dev/null
         docker exec user sh -c 'echo old > /data/f'
         nas stop
-        mv /var/lib/lab/nas/media /var/lib/lab/nas/old
-        mkdir /var/lib/lab/nas/media
-        echo new > /var/lib/lab/nas/media/f
-        rm -rf /var/lib/lab/nas/old
+        mv /var/lib/lab/nas/srv/media /var/lib/lab/nas/srv/old
+        mkdir /var/lib/lab/nas/srv/media
+        echo new > /var/lib/lab/nas/srv/media/f
+        rm -rf /var/lib/lab/nas/srv/old
         nas start
         "#,
     )?;
@@ -119,7 +119,7 @@ fn case_06_a_replaced_export_is_found_and_healed(guest: &Guest) -> Result<()> {
         until_ok 150 read_new
         same new "$(timeout 60 docker run --rm -v /mnt/nas/media:/data busybox cat /data/f)" "the declared one"
         docker exec user sh -c 'echo again > /data/g'
-        same again "$(cat /var/lib/lab/nas/media/g)" "what the server holds"
+        same again "$(cat /var/lib/lab/nas/srv/media/g)" "what the server holds"
         same 1 "$(docker exec user grep -c ' /data ' /proc/mounts)" "mounts at /data"
         docker rm -f user > /dev/null
         docker volume rm media > /dev/null
