@@ -239,6 +239,8 @@ fn death(said: &str, name: &str) -> Option<String> {
 /// The course of things: when the server went and when it came back.
 #[derive(Default)]
 struct Course {
+    /// It has answered once: before that there are no locks to reclaim.
+    seen: bool,
     away: bool,
     back: Option<Instant>,
 }
@@ -247,7 +249,7 @@ impl Course {
     fn health(&mut self, found: Found, used: &[Used], now: Instant) -> Health {
         match found {
             Found::Away(why) => {
-                self.away = true;
+                self.away = self.seen;
                 self.back = None;
                 Health::because(HealthState::Unreachable, why)
             }
@@ -263,6 +265,7 @@ impl Course {
                 Health::because(HealthState::Unreachable, why)
             }
             Found::Answers(dead) => {
+                self.seen = true;
                 let volumes = stale_volumes(&dead, used);
                 if !volumes.is_empty() {
                     let why = format!("{} volumes must be mounted anew", volumes.len());

@@ -30,6 +30,8 @@ fn the_course_of_an_outage() {
     let at = |seconds| start + Duration::from_secs(seconds);
     let state = |course: &mut Course, found, seconds| course.health(found, &[], at(seconds)).state;
     let fine = || Found::Answers(Vec::new());
+    let gone = Found::Away("not there yet".into());
+    assert_eq!(state(&mut course, gone, 0), HealthState::Unreachable);
     assert_eq!(state(&mut course, fine(), 0), HealthState::Healthy);
     assert_eq!(
         state(&mut course, Found::Silent, 5),

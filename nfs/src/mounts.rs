@@ -312,7 +312,7 @@ impl Mounts {
         }
         call.progress(&format!("connecting to {}", source.server), None);
         reachable(call, source, PROBE)?;
-        let mut first = None;
+        let mut told: Option<report::Rejection> = None;
         let mut versions = VecDeque::from(source.options.versions());
         while let Some(version) = versions.pop_front() {
             call.check()?;
@@ -330,12 +330,14 @@ impl Mounts {
                         Next::Only3 => versions.retain(|v| !v.is_4()),
                         Next::None => versions.clear(),
                     }
-                    // The first reason is that of the version one would have got.
-                    first.get_or_insert(rejection.error);
+                    told = Some(match told {
+                        None => rejection,
+                        Some(before) => before.and_then(rejection, version),
+                    });
                 }
             }
         }
-        Err(first.unwrap_or_else(|| Error::internal("no version of NFS to try")))
+        Err(told.map_or_else(|| Error::internal("no version of NFS to try"), |t| t.error))
     }
 
     fn try_version(

@@ -17,6 +17,22 @@ pub(crate) struct Rejection {
     pub(crate) next: Next,
 }
 
+impl Rejection {
+    /// What to tell after `later`, of another `version`: that a version is not there says least;
+    /// else the version that one would have got comes first.
+    pub(crate) fn and_then(mut self, later: Self, version: Version) -> Self {
+        if self.next == Next::Any && later.next != Next::Any {
+            return later;
+        }
+        if let (Some(cause), Some(too)) = (&mut self.error.cause, &later.error.cause)
+            && cause != too
+        {
+            cause.push_str(&format!(" (and with NFS {version}: {too})"));
+        }
+        self
+    }
+}
+
 /// Which other version of the protocol may do better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -377,6 +393,25 @@ mod tests {
             );
             assert!(error.remedy.is_some(), "{stderr}");
         }
+    }
+
+    #[test]
+    fn of_several_versions_reasons_the_useful_one_is_told() {
+        let unsupported =
+            || explained("requested NFS version or transport protocol is not supported");
+        let absent = || explained("reason given by server: No such file or directory");
+        let denied = || explained("access denied by server while mounting nas.test:/srv/media");
+        let told = unsupported().and_then(denied(), Version::V3).error;
+        assert_eq!(told.kind, PermissionDenied);
+        let told = absent().and_then(denied(), Version::V3).error;
+        assert_eq!(told.kind, NotFound);
+        let cause = told.cause.unwrap();
+        assert!(
+            cause.contains("No such file") && cause.contains("with NFS 3: access denied"),
+            "{cause}"
+        );
+        let told = unsupported().and_then(unsupported(), Version::V41).error;
+        assert!(!told.cause.unwrap().contains("4.1"));
     }
 
     #[test]
