@@ -103,6 +103,11 @@ impl Supervisor {
     /// `NotFound` if there is none of that kind.
     pub fn docker_volume(&self, kind: &Kind, name: &VolumeName) -> Result<DockerVolume> {
         let volume = self.volume(name)?;
+        if !volume.wanted && !volume.made {
+            // Its create has failed. Docker would take what is left of it for a success of the next
+            // one, and make a local volume of that name once it is gone.
+            return Err(Error::not_found(format!("no volume \"{name}\"")));
+        }
         match self.world.contexts.get(&volume.context) {
             Some(context) if context.kind == *kind => Ok(self.as_docker_volume(name, volume)),
             _ => Err(Error::not_found(format!(
