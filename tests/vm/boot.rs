@@ -168,7 +168,7 @@ fn case_07_10_user_docker_waits_for_a_required_volume(lab: &Lab) -> Result<()> {
             "core answers, and the volume plugin is there, before user Docker",
             r#"
             until_ok 120 laz status
-            until_ok 30 grep -q nfs <(ls /run/docker/plugins)
+            until_ok 30 test -S /run/docker/plugins/nfs.sock
             sleep 5
             ! docker version > /dev/null 2>&1 || fail "user Docker is up without its volume"
             ! pgrep -f data-root.*/var/lib/docker || fail "user Docker was started without its volume"

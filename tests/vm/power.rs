@@ -41,8 +41,8 @@ fn power_off_is_in_order_and_in_time_with_the_server_gone(lab: &Lab) -> Result<(
                 "a writer, and the server goes",
                 r#"
             docker volume create -d nfs -o server=nas.test -o export=/srv/media media > /dev/null
-            writer w media
-            until_ok 30 test -s /var/lib/lab/nas/srv/media/w
+            writer w0 media
+            until_ok 30 test -s /var/lib/lab/nas/srv/media/w0
             nas block
             sleep 2
             "#,
@@ -113,7 +113,7 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
                 r#"
             more() { [ "$(wc -l < /var/lib/lab/nas/srv/media/always/w)" -gt "$(cat /tmp/lines)" ]; }
             until_ok 60 more
-            docker rm -f w > /dev/null
+            docker rm -f w0 > /dev/null
             docker volume rm media > /dev/null
             same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
             "#,

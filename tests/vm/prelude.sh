@@ -35,6 +35,8 @@ bounded() {
 view() { nsenter --mount=/run/lazarette/view/mnt -- "$@"; }
 # mounted TARGET: the row of the view's mount table for what is mounted there, or nothing.
 mounted() { view grep -F " $1 " /proc/thread-self/mountinfo | tail -n 1; }
+# shows PATTERN: laz status has a line like that.
+shows() { laz status | grep -q -e "$1"; }
 # The process of a service of init, such as user-docker.
 engine_pid() { cat "/run/$1.pid"; }
 core_pid() { pgrep -x laz-core; }

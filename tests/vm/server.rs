@@ -26,8 +26,8 @@ END
         until_ok 60 mounted /mnt/scratch/one
         docker volume create -d nfs -o server=nas.test -o export=/srv/media used > /dev/null
         docker volume create -d nfs -o server=nas.test -o export=/srv/home idle > /dev/null
-        writer w used
-        until_ok 20 test -s /var/lib/lab/nas/srv/media/w
+        writer w0 used
+        until_ok 20 test -s /var/lib/lab/nas/srv/media/w0
         nas block
         sleep 3
         "#,
@@ -62,11 +62,11 @@ END
         "it comes back: the writer goes on, nothing is lost, nothing hangs about",
         r#"
         nas unblock
-        writes w /var/lib/lab/nas/srv/media/w
-        unharmed w /var/lib/lab/nas/srv/media/w
+        writes w0 /var/lib/lab/nas/srv/media/w0
+        unharmed w0 /var/lib/lab/nas/srv/media/w0
         healthy() { laz status | grep '^nas ' | grep -q healthy; }
         until_ok 90 healthy
-        docker rm -f w > /dev/null
+        docker rm -f w0 > /dev/null
         within 60000 docker volume rm used > /dev/null
         same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
         ! pgrep -x mount.nfs || fail "a mount hangs about"
@@ -82,15 +82,15 @@ fn a_restarted_server_gives_its_locks_back(guest: &Guest) -> Result<()> {
         docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.2 media > /dev/null
         docker run -d --name holder -v media:/data busybox sh -c \
             'touch /data/lock; exec flock /data/lock sh -c "while sleep 0.2; do echo x >> /data/held || echo failed >> /errors; done"' > /dev/null
-        writer w media
+        writer w0 media
         until_ok 30 test -s /var/lib/lab/nas/srv/media/held
         nas restart
-        writes w /var/lib/lab/nas/srv/media/w
-        unharmed w /var/lib/lab/nas/srv/media/w
+        writes w0 /var/lib/lab/nas/srv/media/w0
+        unharmed w0 /var/lib/lab/nas/srv/media/w0
         sleep 12
         ! timeout 60 docker run --rm -v media:/data busybox flock -n /data/lock true || fail "the lock was lost"
         ! docker cp holder:/errors - > /dev/null 2>&1 || fail "a write under the lock failed"
-        docker rm -f holder w > /dev/null
+        docker rm -f holder w0 > /dev/null
         docker volume rm media > /dev/null
         "#,
     )?;

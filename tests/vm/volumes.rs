@@ -37,16 +37,16 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
     guest.sh(
         "in use: two containers, docker cp, removal refused",
         r#"
-        docker run -d --name a -v media:/data busybox sleep 1000 > /dev/null
-        docker run -d --name b -v media:/data:ro busybox sleep 1000 > /dev/null
-        docker cp a:/data/f - | tar -xO | grep -q x
-        ! docker exec b sh -c 'echo z > /data/f' 2> /dev/null || fail "read-only was not"
+        docker run -d --name one -v media:/data busybox sleep 1000 > /dev/null
+        docker run -d --name two -v media:/data:ro busybox sleep 1000 > /dev/null
+        docker cp one:/data/f - | tar -xO | grep -q x
+        ! docker exec two sh -c 'echo z > /data/f' 2> /dev/null || fail "read-only was not"
         ! docker volume rm media 2> /dev/null || fail "a volume in use was removed"
         ! laz volume rm --yes media 2> /dev/null || fail "laz removed a volume in use"
-        docker rm -f b > /dev/null
-        docker exec a cat /data/f > /dev/null
-        until_ok 20 grep -q ' a ' <(laz status | grep '^media ')
-        docker rm -f a > /dev/null
+        docker rm -f two > /dev/null
+        docker exec one cat /data/f > /dev/null
+        until_ok 20 shows '^media .* one '
+        docker rm -f one > /dev/null
         "#,
     )?;
     guest.sh(
@@ -155,7 +155,7 @@ fn attach_and_detach_take_a_url(guest: &Guest) -> Result<()> {
         "in use it stays",
         r#"
         docker run -d --name user -v /mnt/nas.test/pictures:/data busybox sleep 1000 > /dev/null
-        until_ok 20 grep -q ' user ' <(laz status | grep '^pictures ')
+        until_ok 20 shows '^pictures .* user '
         ! laz detach pictures 2> /dev/null || fail "it was detached under a container"
         docker rm -f user > /dev/null
         "#,
