@@ -50,7 +50,7 @@ impl Supervisor {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now / 1_000,
-            ready: self.is_ready(),
+            ready: self.is_ready() && self.world.required_are_attached(),
             contexts: self.world.context_statuses(now),
             volumes: self.world.volume_statuses(now),
             engines: self.engines.values().cloned().collect(),
