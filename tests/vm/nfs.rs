@@ -45,14 +45,15 @@ fn case_17_locks_on_version_3_are_the_servers(guest: &Guest) -> Result<()> {
         "a lock held in one container keeps another out, and the server knows it",
         r#"
         docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=3 locks > /dev/null
-        docker run -d --name holder -v locks:/data busybox sh -c 'touch /data/lock; exec flock /data/lock sleep 1000' > /dev/null
+        docker run -d --name holder $flock -v locks:/data busybox sh -c 'touch /data/lock; exec flock /data/lock sleep 1000' > /dev/null
         # Once for the client, once for the server: both are this kernel.
         held() { [ "$(grep -c ":$(stat -c %i /var/lib/lab/nas/srv/media/lock) " /proc/locks)" -ge 2 ]; }
         until_ok 60 held
-        ! timeout 60 docker run --rm -v locks:/data busybox flock -n /data/lock true || fail "two hold one lock"
+        status=0; timeout 60 docker run --rm $flock -v locks:/data busybox flock -n -E 9 /data/lock true || status=$?
+        same 9 $status "the status of a second flock"
         nas exec ls /var/lib/nfs/sm | grep -q . || fail "the server's statd watches no client"
         docker rm -f holder > /dev/null
-        timeout 60 docker run --rm -v locks:/data busybox flock /data/lock true
+        timeout 60 docker run --rm $flock -v locks:/data busybox flock /data/lock true
         docker volume rm locks > /dev/null
         "#,
     )?;

@@ -40,6 +40,8 @@ shows() { laz status | grep -q -e "$1"; }
 # The process of a service of init, such as user-docker.
 engine_pid() { cat "/run/$1.pid"; }
 core_pid() { pgrep -x laz-core; }
+# The OS's own flock(1) for a container: the small image has none.
+flock='-v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro -v /usr/bin/flock:/bin/flock:ro'
 # writer NAME VOLUME: a container that appends a line to a file each 0.2 s.
 writer() {
     docker run -d --name "$1" -v "$2:/data" busybox sh -c \
