@@ -7,8 +7,7 @@ use anyhow::{Result, ensure};
 use crate::guest::Guest;
 use crate::{Case, cases};
 
-pub(crate) const RESTORED: &[Case] =
-    cases![Restored: the_lab_runs_scripts_on_a_complete_machine];
+pub(crate) const RESTORED: &[Case] = cases![Restored: the_lab_runs_scripts_on_a_complete_machine];
 
 fn the_lab_runs_scripts_on_a_complete_machine(guest: &Guest) -> Result<()> {
     let machine = guest.machine();
@@ -18,7 +17,10 @@ fn the_lab_runs_scripts_on_a_complete_machine(guest: &Guest) -> Result<()> {
 
     let output = machine.run("echo out; echo err >&2; exit 7")?;
     ensure!(output.status == 7, "{output:?}");
-    ensure!(output.stdout == "out\n" && output.stderr == "err\n", "{output:?}");
+    ensure!(
+        output.stdout == "out\n" && output.stderr == "err\n",
+        "{output:?}"
+    );
     let killed = machine.run("kill -KILL $$")?;
     ensure!(killed.status == 137, "{killed:?}");
 
