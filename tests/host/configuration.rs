@@ -137,9 +137,16 @@ fn case_22_one_bad_part_fails_alone(world: &mut World) -> Result<()> {
     }
     ensure!(world.laz(&["status"])?.contains("20-bad.yml"), "laz status shows it");
     ensure!(mounts::volumes()?.len() == 5, "{:?}", mounts::volumes()?);
+    // A socket for a kind that nobody serves would make Docker slow.
+    let sockets = || -> Result<Vec<String>> {
+        let found = fs::read_dir("/run/docker/plugins")?;
+        found.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    ensure!(sockets()? == ["hello.sock"], "{:?}", sockets()?);
     fs::remove_file(&source)?;
     world.core.kill()?;
     world.core.start(Duration::from_secs(40))?;
+    ensure!(sockets()? == ["hello.sock"], "{:?}", sockets()?);
     world.becomes_clean()
 }
 

@@ -19,7 +19,8 @@ impl Writer {
              { echo $i > /data/new && cat /data/new > /data/n; } 2>> /failed || echo $i >> /failed; \
              sleep 0.02; done";
         let volume = format!("{volume}:/data");
-        let run = ["run", "-d", "--network=none", "--name", name, "-v", &volume];
+        // Its shell, as PID 1, does not hear of SIGTERM.
+        let run = ["run", "-d", "--stop-timeout=1", "--network=none", "--name", name, "-v", &volume];
         world.user.ok(&[&run, options, &["busybox", "sh", "-c", script]].concat())?;
         let writer = Self::of(world, name)?;
         writer.goes_on()?;

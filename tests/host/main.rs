@@ -91,6 +91,7 @@ fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<(), Fail
     };
     let cleared = cleared.map_err(|error| format!("after the test: {error:#}"));
     if failed.is_some() || cleared.is_err() {
+        eprintln!("TMP {failed:?} {cleared:?}"); // TMP
         if let Err(error) = world.clear() {
             eprintln!("the world cannot be cleared: {error:#}");
         }

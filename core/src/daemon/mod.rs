@@ -95,6 +95,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut doors = Doors::new(
         hands.settings.plugin_sockets.clone(),
+        hands.settings.run.join("doors"),
         backend.clone(),
         stopped,
     );

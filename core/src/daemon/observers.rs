@@ -1,6 +1,8 @@
 //! Tasks that watch the outside and tell the supervisor: engines, images, the view.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,22 +78,31 @@ async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<BTreeMap<Kind, 
             },
         );
     }
+    doors.sweep();
     Ok(kinds)
 }
 
 /// The sockets of the volume API, one for each kind.
 pub struct Doors {
     directory: PathBuf,
+    record: PathBuf,
     backend: Backend,
     stop: watch::Receiver<bool>,
     open: BTreeMap<Kind, tokio::task::JoinHandle<()>>,
 }
 
 impl Doors {
-    /// None yet; those to come lie in `directory` and close when `stop` turns true.
-    pub fn new(directory: PathBuf, backend: Backend, stop: watch::Receiver<bool>) -> Self {
+    /// None yet; those to come lie in `directory`, are recorded in the directory `record`, and
+    /// close when `stop` turns true.
+    pub fn new(
+        directory: PathBuf,
+        record: PathBuf,
+        backend: Backend,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             directory,
+            record,
             backend,
             stop,
             open: BTreeMap::new(),
@@ -103,10 +114,13 @@ impl Doors {
         if self.open.get(kind).is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let path = self.directory.join(format!("{kind}.sock"));
+        let path = self.socket(kind);
         match VolumeSocket::bind(kind.clone(), path, scope).await {
             Err(error) => tracing::error!("{error}"),
             Ok(socket) => {
+                if let Err(error) = self.note(kind) {
+                    tracing::warn!("cannot record the socket of kind \"{kind}\": {error}");
+                }
                 let mut stop = self.stop.clone();
                 let stopped = async move {
                     // The sender goes only when core does.
@@ -117,6 +131,38 @@ impl Doors {
                     tokio::spawn(socket.serve(self.backend.clone(), stopped)),
                 );
             }
+        }
+    }
+}
+
+impl Doors {
+    fn socket(&self, kind: &Kind) -> PathBuf {
+        self.directory.join(format!("{kind}.sock"))
+    }
+
+    fn note(&self, kind: &Kind) -> io::Result<()> {
+        fs::create_dir_all(&self.record)?;
+        fs::write(self.record.join(kind.as_str()), "")
+    }
+
+    /// Takes away the sockets that a core that was killed has left for kinds that are served no
+    /// more: Docker would try each of them for 15 s whenever it lists volumes.
+    fn sweep(&self) {
+        for found in fs::read_dir(&self.record).into_iter().flatten().flatten() {
+            let kind = found.file_name().to_str().map(Kind::new);
+            let Some(Ok(kind)) = kind.filter(|k| !matches!(k, Ok(k) if self.open.contains_key(k)))
+            else {
+                continue;
+            };
+            let socket = self.socket(&kind);
+            if let Err(error) = fs::remove_file(&socket)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("cannot remove {}: {error}", socket.display());
+                continue;
+            }
+            // Noted once more, if that kind comes back.
+            let _ = fs::remove_file(found.path());
         }
     }
 }

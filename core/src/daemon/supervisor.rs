@@ -247,12 +247,10 @@ impl Supervisor {
         self.declare();
     }
 
-    /// The kinds of the contexts that are known.
+    /// The kinds of the volumes that are there, whatever images there are now.
     pub fn kinds_in_use(&self) -> BTreeSet<Kind> {
-        self.world
-            .contexts
-            .values()
-            .map(|c| c.kind.clone())
+        let made = self.world.volumes.values().filter(|v| v.made);
+        made.filter_map(|v| Some(self.world.contexts.get(&v.context)?.kind.clone()))
             .collect()
     }
 
