@@ -20,8 +20,19 @@ impl Writer {
              sleep 0.02; done";
         let volume = format!("{volume}:/data");
         // Its shell, as PID 1, does not hear of SIGTERM.
-        let run = ["run", "-d", "--stop-timeout=1", "--network=none", "--name", name, "-v", &volume];
-        world.user.ok(&[&run, options, &["busybox", "sh", "-c", script]].concat())?;
+        let run = [
+            "run",
+            "-d",
+            "--stop-timeout=1",
+            "--network=none",
+            "--name",
+            name,
+            "-v",
+            &volume,
+        ];
+        world
+            .user
+            .ok(&[&run, options, &["busybox", "sh", "-c", script]].concat())?;
         let writer = Self::of(world, name)?;
         writer.goes_on()?;
         Ok(writer)
@@ -30,7 +41,9 @@ impl Writer {
     /// The one that runs in the container `name`.
     pub(crate) fn of(world: &World, name: &str) -> Result<Self> {
         let pid = world.user.first_process(name)?;
-        Ok(Self { root: format!("/proc/{pid}/root").into() })
+        Ok(Self {
+            root: format!("/proc/{pid}/root").into(),
+        })
     }
 
     fn number(&self) -> Result<u64> {

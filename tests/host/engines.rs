@@ -19,7 +19,15 @@ pub(crate) const CASES: &[Case] = &crate::cases![
 ];
 
 fn create(world: &World, name: &str) -> Result<()> {
-    let create = ["volume", "create", "-d", "hello", "-o", "context=spare", name];
+    let create = [
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=spare",
+        name,
+    ];
     world.user.ok(&create).map(drop)
 }
 
@@ -29,7 +37,10 @@ fn is_mounted(world: &World, name: &str) -> Result<bool> {
 }
 
 fn reachable(name: &str) -> Result<bool> {
-    Ok(status()?.engines.iter().any(|e| e.name == name && e.reachable))
+    Ok(status()?
+        .engines
+        .iter()
+        .any(|e| e.name == name && e.reachable))
 }
 
 fn case_08_user_docker_is_killed_and_its_containers_live_on(world: &mut World) -> Result<()> {
@@ -38,7 +49,9 @@ fn case_08_user_docker_is_killed_and_its_containers_live_on(world: &mut World) -
     for _ in 0..2 {
         world.user.kill()?;
         writer.goes_on()?;
-        eventually("core sees it", Duration::from_secs(5), || Ok(!reachable("user")?))?;
+        eventually("core sees it", Duration::from_secs(5), || {
+            Ok(!reachable("user")?)
+        })?;
         world.user.start()?;
         eventually("core sees it", Duration::from_secs(5), || reachable("user"))?;
         writer.goes_on()?;
@@ -48,7 +61,9 @@ fn case_08_user_docker_is_killed_and_its_containers_live_on(world: &mut World) -
     writer.goes_on()?;
     world.user.ok(&["rm", "-f", "writer"])?;
     // However Docker counts after all this: nobody uses it, so it is not mounted.
-    eventually("it is unmounted", Duration::from_secs(10), || Ok(!is_mounted(world, "kept")?))?;
+    eventually("it is unmounted", Duration::from_secs(10), || {
+        Ok(!is_mounted(world, "kept")?)
+    })?;
     world.user.ok(&["volume", "rm", "kept"])?;
     world.becomes_clean()
 }
@@ -64,7 +79,9 @@ fn case_08_user_docker_is_killed_with_its_containers(world: &mut World) -> Resul
         world.user.kill()?;
         world.user.start()?;
         // dockerd has ended the container, and never sends the Unmount for it.
-        eventually("it is unmounted", Duration::from_secs(10), || Ok(!is_mounted(world, "kept")?))?;
+        eventually("it is unmounted", Duration::from_secs(10), || {
+            Ok(!is_mounted(world, "kept")?)
+        })?;
         world.user.ok(&["start", "writer"])?;
         let writer = Writer::of(world, "writer")?;
         writer.goes_on()?;
@@ -87,19 +104,31 @@ fn case_09_and_10_a_container_that_always_restarts_comes_back(world: &mut World)
     // Everything goes, and comes as in a boot: first core, then user Docker with its containers.
     world.user.stop()?;
     world.core.stop()?;
-    ensure!(!std::fs::exists("/run/docker/plugins/hello.sock")?, "a dead socket stays");
+    ensure!(
+        !std::fs::exists("/run/docker/plugins/hello.sock")?,
+        "a dead socket stays"
+    );
     world.core.start(Duration::from_secs(40))?;
-    ensure!(std::fs::exists("/run/docker/plugins/hello.sock")?, "no socket at READY=1");
+    ensure!(
+        std::fs::exists("/run/docker/plugins/hello.sock")?,
+        "no socket at READY=1"
+    );
     world.user.start()?;
     let shown = (|| {
         let writes = || Ok(Writer::of(world, "always").is_ok_and(|w| w.goes_on().is_ok()));
-        eventually("the container writes again", Duration::from_secs(15), writes)?;
+        eventually(
+            "the container writes again",
+            Duration::from_secs(15),
+            writes,
+        )?;
         // Killed instead of stopped: the same mount identity comes once more.
         world.user.kill()?;
         world.user.start()?;
-        eventually("the container writes again", Duration::from_secs(15), || {
-            Ok(Writer::of(world, "always").is_ok_and(|w| w.goes_on().is_ok()))
-        })?;
+        eventually(
+            "the container writes again",
+            Duration::from_secs(15),
+            || Ok(Writer::of(world, "always").is_ok_and(|w| w.goes_on().is_ok())),
+        )?;
         world.user.ok(&["rm", "-f", "always"])?;
         // Even if a count of the killed dockerd is still there.
         world.user.ok(&["volume", "rm", "kept"])
@@ -116,15 +145,24 @@ fn case_12_system_docker_is_killed_and_its_containers_live_on(world: &mut World)
     let writer = Writer::start(world, "writer", "kept", &[])?;
     let container = world.context("spare")?.container;
     world.system.kill()?;
-    eventually("core sees it", Duration::from_secs(5), || Ok(!reachable("system")?))?;
+    eventually("core sees it", Duration::from_secs(5), || {
+        Ok(!reachable("system")?)
+    })?;
     writer.goes_on()?;
     // Storage that is there does not need the engine.
     create(world, "meanwhile")?;
-    world.user.shell(&["-v", "meanwhile:/data"], "echo x > /data/x")?;
+    world
+        .user
+        .shell(&["-v", "meanwhile:/data"], "echo x > /data/x")?;
     world.system.start()?;
-    eventually("core sees it", Duration::from_secs(5), || reachable("system"))?;
+    eventually("core sees it", Duration::from_secs(5), || {
+        reachable("system")
+    })?;
     writer.goes_on()?;
-    ensure!(world.context("spare")?.container == container, "another container");
+    ensure!(
+        world.context("spare")?.container == container,
+        "another container"
+    );
     world.user.ok(&["rm", "-f", "writer"])?;
     world.user.ok(&["volume", "rm", "kept", "meanwhile"])?;
     world.becomes_clean()
@@ -147,7 +185,9 @@ fn case_12_system_docker_is_killed_with_its_containers(world: &mut World) -> Res
         })?;
         writer.goes_on()?;
         create(world, "next")?;
-        world.user.shell(&["-v", "next:/data"], "echo x > /data/x")?;
+        world
+            .user
+            .shell(&["-v", "next:/data"], "echo x > /data/x")?;
         world.user.ok(&["rm", "-f", "writer"])?;
         world.user.ok(&["volume", "rm", "kept", "next"])
     })();
@@ -156,7 +196,10 @@ fn case_12_system_docker_is_killed_with_its_containers(world: &mut World) -> Res
     world.system.start()?;
     shown?;
     eventually("nothing of it is left", Duration::from_secs(20), || {
-        let left: Vec<_> = mounts::volumes()?.into_iter().filter(|m| m.target.starts_with("/run")).collect();
+        let left: Vec<_> = mounts::volumes()?
+            .into_iter()
+            .filter(|m| m.target.starts_with("/run"))
+            .collect();
         Ok(left.is_empty())
     })?;
     Ok(())

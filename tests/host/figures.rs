@@ -12,7 +12,10 @@ fn memory_and_times(world: &mut World) -> Result<()> {
     let core = resident_kib(world.core.pid()?)?;
     let host = resident_kib(world.plugin_host("scratch")?)?;
     println!("core: {core} KiB resident; plugin host: {host} KiB");
-    println!("first start to READY=1: {} ms", world.first_ready.as_millis());
+    println!(
+        "first start to READY=1: {} ms",
+        world.first_ready.as_millis()
+    );
     ensure!(core < 64 << 10, "core has {core} KiB");
     ensure!(host < 16 << 10, "the plugin host has {host} KiB");
     Ok(())

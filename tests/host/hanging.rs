@@ -33,18 +33,38 @@ fn nobody_waits(world: &World) -> Result<()> {
     at_once("laz status", || world.laz(&["status"]))?;
     at_once("core's status", status)?;
     at_once("docker volume ls", || world.user.ok(&["volume", "ls"]))?;
-    at_once("docker volume inspect", || world.user.ok(&["volume", "inspect", "stuck"]))?;
+    at_once("docker volume inspect", || {
+        world.user.ok(&["volume", "inspect", "stuck"])
+    })?;
     at_once("docker ps", || world.user.ok(&["ps", "-a"])).map(drop)
 }
 
 fn others_work(world: &World) -> Result<()> {
-    world.user.ok(&["volume", "create", "-d", "hello", "-o", "context=scratch", "other"])?;
-    world.user.shell(&["-v", "other:/data"], "echo x > /data/x")?;
+    world.user.ok(&[
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=scratch",
+        "other",
+    ])?;
+    world
+        .user
+        .shell(&["-v", "other:/data"], "echo x > /data/x")?;
     world.user.ok(&["volume", "rm", "other"]).map(drop)
 }
 
 fn case_02_and_03_nothing_waits_for_storage_that_hangs(world: &mut World) -> Result<()> {
-    world.user.ok(&["volume", "create", "-d", "hello", "-o", "context=spare", "stuck"])?;
+    world.user.ok(&[
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=spare",
+        "stuck",
+    ])?;
     let writer = Writer::start(world, "has-stuck", "stuck", &[])?;
     let host = world.plugin_host("spare")?;
     process::signal(host, Signal::STOP)?;
@@ -58,7 +78,10 @@ fn case_02_and_03_nothing_waits_for_storage_that_hangs(world: &mut World) -> Res
         nobody_waits(world)?;
         others_work(world)?;
         nobody_waits(world)?;
-        ensure!(remove.wait()?.success(), "the container could not be removed");
+        ensure!(
+            remove.wait()?.success(),
+            "the container could not be removed"
+        );
         Ok(())
     })();
     process::signal(host, Signal::CONT)?;
@@ -71,7 +94,15 @@ fn case_02_and_03_nothing_waits_for_storage_that_hangs(world: &mut World) -> Res
 }
 
 fn case_11_a_hanging_plugin_does_not_delay_docker(world: &mut World) -> Result<()> {
-    world.user.ok(&["volume", "create", "-d", "hello", "-o", "context=spare", "stuck"])?;
+    world.user.ok(&[
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=spare",
+        "stuck",
+    ])?;
     let host = world.plugin_host("spare")?;
     process::signal(host, Signal::STOP)?;
     let shown = (|| {
@@ -79,7 +110,10 @@ fn case_11_a_hanging_plugin_does_not_delay_docker(world: &mut World) -> Result<(
         let started = Instant::now();
         world.user.start()?;
         let took = started.elapsed();
-        ensure!(took < Duration::from_secs(10), "dockerd took {took:?} to start");
+        ensure!(
+            took < Duration::from_secs(10),
+            "dockerd took {took:?} to start"
+        );
         nobody_waits(world)
     })();
     process::signal(host, Signal::CONT)?;
@@ -94,16 +128,31 @@ lazarette: {storage: {contexts: {slow: {kind: hello, delay_ms: 4000}}}}
 ";
     world.set_config(slow)?;
     eventually("it is open", Duration::from_secs(20), || {
-        Ok(world.context("slow").is_ok_and(|c| c.phase == ContextPhase::Ready))
+        Ok(world
+            .context("slow")
+            .is_ok_and(|c| c.phase == ContextPhase::Ready))
     })?;
-    let create = ["volume", "create", "-d", "hello", "-o", "context=slow", "stuck"];
+    let create = [
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=slow",
+        "stuck",
+    ];
     let started = Instant::now();
     let mut create = world.user.command(&create).spawn()?;
-    eventually("core works on it", AT_ONCE, || Ok(world.volume("stuck")?.is_some()))?;
+    eventually("core works on it", AT_ONCE, || {
+        Ok(world.volume("stuck")?.is_some())
+    })?;
     at_once("laz status", || world.laz(&["status"]))?;
     at_once("docker volume ls", || world.user.ok(&["volume", "ls"]))?;
     others_work(world)?;
-    ensure!(create.try_wait()?.is_none() || started.elapsed() > Duration::from_secs(4), "not slow");
+    ensure!(
+        create.try_wait()?.is_none() || started.elapsed() > Duration::from_secs(4),
+        "not slow"
+    );
     ensure!(create.wait()?.success(), "it was to be made in the end");
     world.user.ok(&["volume", "rm", "stuck"])?;
     world.set_config("#cloud-config\n{}\n")?;

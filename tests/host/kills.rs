@@ -22,17 +22,35 @@ pub(crate) const CASES: &[Case] = &crate::cases![
 ];
 
 fn create(world: &World, name: &str) -> Result<()> {
-    let create = ["volume", "create", "-d", "hello", "-o", "context=spare", name];
+    let create = [
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=spare",
+        name,
+    ];
     world.user.ok(&create).map(drop)
 }
 
 fn ready(world: &World, context: &str) -> Result<bool> {
-    Ok(world.context(context).is_ok_and(|c| c.phase == ContextPhase::Ready))
+    Ok(world
+        .context(context)
+        .is_ok_and(|c| c.phase == ContextPhase::Ready))
 }
 
 fn case_12_core_is_killed_under_running_containers(world: &mut World) -> Result<()> {
     create(world, "kept")?;
-    world.user.ok(&["volume", "create", "-d", "hello", "-o", "delay_ms=2", "auto"])?;
+    world.user.ok(&[
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "delay_ms=2",
+        "auto",
+    ])?;
     let docker = Writer::start(world, "writer", "kept", &[])?;
     let declared = Writer::start(world, "declared", "/mnt/scratch/one", &[])?;
     let auto = Writer::start(world, "automatic", "auto", &[])?;
@@ -43,17 +61,28 @@ fn case_12_core_is_killed_under_running_containers(world: &mut World) -> Result<
     ensure!(mounts::volumes()?.len() == before, "mounts went with core");
     let took = world.core.start_answering()?;
     println!("core answers {} ms after its start", took.as_millis());
-    ensure!(took < Duration::from_secs(3), "core took {took:?} to answer");
+    ensure!(
+        took < Duration::from_secs(3),
+        "core took {took:?} to answer"
+    );
     world.settled()?;
     for writer in [&docker, &declared, &auto] {
         writer.goes_on()?;
     }
-    let uses = || Ok(world.volume("kept")?.is_some_and(|v| v.used_by == ["writer"]));
+    let uses = || {
+        Ok(world
+            .volume("kept")?
+            .is_some_and(|v| v.used_by == ["writer"]))
+    };
     eventually("core knows who uses it", Duration::from_secs(5), uses)?;
     ensure!(mounts::volumes()?.len() == before, "mounted once more");
-    world.user.ok(&["rm", "-f", "writer", "declared", "automatic"])?;
+    world
+        .user
+        .ok(&["rm", "-f", "writer", "declared", "automatic"])?;
     world.user.ok(&["volume", "rm", "kept", "auto"])?;
-    world.user.shell(&["-v", "/mnt/scratch/one:/data"], "rm /data/n /data/new")?;
+    world
+        .user
+        .shell(&["-v", "/mnt/scratch/one:/data"], "rm /data/n /data/new")?;
     world.becomes_clean()
 }
 
@@ -63,15 +92,25 @@ fn case_12_the_plugin_host_is_killed(world: &mut World) -> Result<()> {
     let killed = world.plugin_host("spare")?;
     let started = Instant::now();
     process::signal(killed, Signal::KILL)?;
-    eventually("core has lost it", Duration::from_secs(2), || Ok(!ready(world, "spare")?))?;
-    eventually("it is back", Duration::from_secs(5), || ready(world, "spare"))?;
+    eventually("core has lost it", Duration::from_secs(2), || {
+        Ok(!ready(world, "spare")?)
+    })?;
+    eventually("it is back", Duration::from_secs(5), || {
+        ready(world, "spare")
+    })?;
     let took = started.elapsed();
     println!("the plugin serves {} ms after kill -9", took.as_millis());
-    ensure!(took < Duration::from_secs(3), "the plugin took {took:?} to serve again");
+    ensure!(
+        took < Duration::from_secs(3),
+        "the plugin took {took:?} to serve again"
+    );
     ensure!(world.plugin_host("spare")? != killed, "another process");
     writer.goes_on()?;
     create(world, "next")?;
-    world.user.shell(&["-v", "next:/data", "-v", "kept:/kept"], "cp /kept/n /data/")?;
+    world.user.shell(
+        &["-v", "next:/data", "-v", "kept:/kept"],
+        "cp /kept/n /data/",
+    )?;
     writer.goes_on()?;
     world.user.ok(&["rm", "-f", "writer"])?;
     world.user.ok(&["volume", "rm", "kept", "next"])?;
@@ -89,10 +128,15 @@ fn case_12_the_storage_container_is_removed(world: &mut World) -> Result<()> {
         Ok(context.phase == ContextPhase::Ready && context.container != before)
     };
     let took = eventually("another container serves", Duration::from_secs(20), back)?;
-    println!("another container serves {} ms after rm -f", took.as_millis());
+    println!(
+        "another container serves {} ms after rm -f",
+        took.as_millis()
+    );
     writer.goes_on()?;
     create(world, "next")?;
-    world.user.shell(&["-v", "next:/data"], "echo x > /data/x")?;
+    world
+        .user
+        .shell(&["-v", "next:/data"], "echo x > /data/x")?;
     world.user.ok(&["rm", "-f", "writer"])?;
     world.user.ok(&["volume", "rm", "kept", "next"])?;
     world.becomes_clean()
@@ -103,7 +147,10 @@ struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
@@ -112,7 +159,17 @@ fn change(world: &World, name: &str, remove: bool) -> Command {
     if remove {
         world.user.command(&["volume", "rm", "-f", name])
     } else {
-        let create = ["volume", "create", "-d", "hello", "-o", "context=spare", "-o", "size=1M", name];
+        let create = [
+            "volume",
+            "create",
+            "-d",
+            "hello",
+            "-o",
+            "context=spare",
+            "-o",
+            "size=1M",
+            name,
+        ];
         world.user.command(&create)
     }
 }
@@ -128,7 +185,10 @@ fn core_is_killed_at_any_moment(world: &mut World) -> Result<()> {
         let work = (0..5).map(|n| {
             let name = format!("v{}", (first + n) % 12);
             let remove = acknowledged.contains(&name);
-            let child = change(world, &name, remove).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            let child = change(world, &name, remove)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?;
             Ok((name, remove, child))
         });
         let work: Vec<_> = work.collect::<Result<_>>()?;
@@ -157,17 +217,28 @@ fn core_is_killed_at_any_moment(world: &mut World) -> Result<()> {
         .map(|v| v.name.to_string())
         .collect();
     let lost: Vec<_> = acknowledged.difference(&known).collect();
-    ensure!(lost.is_empty(), "acknowledged and lost: {lost:?} of {acknowledged:?}, core: {known:?}");
+    ensure!(
+        lost.is_empty(),
+        "acknowledged and lost: {lost:?} of {acknowledged:?}, core: {known:?}"
+    );
     let backing = world.backing("spare")?.len();
-    ensure!(backing == known.len(), "{backing} in the storage, core knows {known:?}");
+    ensure!(
+        backing == known.len(),
+        "{backing} in the storage, core knows {known:?}"
+    );
     for name in &acknowledged {
         let volume = format!("{name}:/data");
-        world.user.shell(&["-v", &volume], "echo x > /data/x && cat /data/x")?;
+        world
+            .user
+            .shell(&["-v", &volume], "echo x > /data/x && cat /data/x")?;
     }
     for name in known {
         world.user.ok(&["volume", "rm", &name])?;
     }
     world.user.ok(&["rm", "-f", "witness"])?;
-    world.user.shell(&["-v", "/mnt/scratch/two:/data"], "rm /data/n /data/new").context("clean")?;
+    world
+        .user
+        .shell(&["-v", "/mnt/scratch/two:/data"], "rm /data/n /data/new")
+        .context("clean")?;
     world.becomes_clean()
 }

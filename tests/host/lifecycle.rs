@@ -25,7 +25,10 @@ pub(crate) const CASES: &[Case] = &crate::cases![
 
 fn a_second_core_is_refused(world: &mut World) -> Result<()> {
     let core = world.programs.core.to_string_lossy().into_owned();
-    let second = limited(10, &core).arg("--state").arg(world.base.join("second")).output()?;
+    let second = limited(10, &core)
+        .arg("--state")
+        .arg(world.base.join("second"))
+        .output()?;
     let said = String::from_utf8_lossy(&second.stderr);
     ensure!(second.status.code() == Some(1), "{second:?}");
     ensure!(said.contains("another laz-core is running"), "{said}");
@@ -52,8 +55,14 @@ fn a_damaged_state_is_refused_and_left_alone(world: &mut World) -> Result<()> {
         .args(["--run", "/run/damaged"])
         .output()?;
     let said = String::from_utf8_lossy(&refused.stderr);
-    ensure!(refused.status.code() == Some(1) && said.contains("core.redb"), "{refused:?}");
-    ensure!(fs::read_to_string(state.join("core.redb"))? == "this is no database", "overwritten");
+    ensure!(
+        refused.status.code() == Some(1) && said.contains("core.redb"),
+        "{refused:?}"
+    );
+    ensure!(
+        fs::read_to_string(state.join("core.redb"))? == "this is no database",
+        "overwritten"
+    );
     Ok(())
 }
 
@@ -71,10 +80,19 @@ lazarette:
     fs::write(&source, never)?;
     world.core.kill()?;
     let took = world.core.start(Duration::from_secs(20))?;
-    ensure!(took >= Duration::from_secs(3), "ready after {took:?}, without what is required");
+    ensure!(
+        took >= Duration::from_secs(3),
+        "ready after {took:?}, without what is required"
+    );
     let volume = world.volume("never")?.context("it is not shown")?;
-    ensure!(volume.phase == VolumePhase::Waiting && volume.mountpoint.is_none(), "{volume:?}");
-    ensure!(volume.reason.is_some_and(|r| r.contains("above 0")), "the reason is missing");
+    ensure!(
+        volume.phase == VolumePhase::Waiting && volume.mountpoint.is_none(),
+        "{volume:?}"
+    );
+    ensure!(
+        volume.reason.is_some_and(|r| r.contains("above 0")),
+        "the reason is missing"
+    );
     ensure!(volume.retry_in_seconds.is_some(), "it is tried again");
     fs::remove_file(&source)?;
     world.core.kill()?;
@@ -88,11 +106,17 @@ fn a_core_that_is_stopped_leaves_everything_mounted(world: &mut World) -> Result
     world.core.stop()?;
     ensure!(mounts::volumes()?.len() == before, "mounts went with core");
     writer.goes_on()?;
-    ensure!(!fs::exists("/run/docker/plugins/hello.sock")?, "a dead socket makes Docker slow");
+    ensure!(
+        !fs::exists("/run/docker/plugins/hello.sock")?,
+        "a dead socket makes Docker slow"
+    );
     world.core.start(Duration::from_secs(20))?;
     writer.goes_on()?;
     world.user.ok(&["rm", "-f", "writer"])?;
-    world.user.shell(&["-v", "/mnt/db:/data"], "rm /data/n /data/new").map(drop)
+    world
+        .user
+        .shell(&["-v", "/mnt/db:/data"], "rm /data/n /data/new")
+        .map(drop)
 }
 
 fn a_dead_socket_of_a_kind_that_is_gone_is_taken_away(world: &mut World) -> Result<()> {
@@ -113,7 +137,17 @@ fn a_dead_socket_of_a_kind_that_is_gone_is_taken_away(world: &mut World) -> Resu
 }
 
 fn drained_volumes_are_remembered(world: &mut World) -> Result<()> {
-    let create = ["volume", "create", "-d", "hello", "-o", "context=spare", "-o", "size=3M", "kept"];
+    let create = [
+        "volume",
+        "create",
+        "-d",
+        "hello",
+        "-o",
+        "context=spare",
+        "-o",
+        "size=3M",
+        "kept",
+    ];
     world.user.ok(&create)?;
     let started = Instant::now();
     ask::<Value>(&Request::Drain, Duration::from_secs(30))?;
@@ -129,7 +163,9 @@ fn drained_volumes_are_remembered(world: &mut World) -> Result<()> {
     world.settled()?;
     let kept = world.volume("kept")?.context("it is forgotten")?;
     ensure!(kept.options["size"] == "3M", "{kept:?}");
-    world.user.shell(&["-v", "kept:/data"], "echo x > /data/x")?;
+    world
+        .user
+        .shell(&["-v", "kept:/data"], "echo x > /data/x")?;
     world.user.ok(&["volume", "rm", "kept"])?;
     world.becomes_clean()
 }

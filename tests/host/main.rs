@@ -33,12 +33,23 @@ macro_rules! cases {
 }
 
 fn all() -> Vec<Case> {
-    [declared::CASES, docker_volumes::CASES, operator::CASES, configuration::CASES]
-        .into_iter()
-        .chain([hanging::CASES, kills::CASES, engines::CASES, lifecycle::CASES, figures::CASES])
-        .flatten()
-        .copied()
-        .collect()
+    [
+        declared::CASES,
+        docker_volumes::CASES,
+        operator::CASES,
+        configuration::CASES,
+    ]
+    .into_iter()
+    .chain([
+        hanging::CASES,
+        kills::CASES,
+        engines::CASES,
+        lifecycle::CASES,
+        figures::CASES,
+    ])
+    .flatten()
+    .copied()
+    .collect()
 }
 
 fn main() -> ExitCode {
@@ -72,7 +83,10 @@ fn main() -> ExitCode {
     let trial = |(name, case): Case| {
         let shared = Arc::clone(&shared);
         Trial::test(name, move || {
-            run(case, &mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+            run(
+                case,
+                &mut shared.lock().unwrap_or_else(PoisonError::into_inner),
+            )
         })
     };
     libtest_mimic::run(&arguments, all().into_iter().map(trial).collect()).exit_code()
@@ -82,16 +96,18 @@ fn main() -> ExitCode {
 fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<(), Failed> {
     let result = catch_unwind(AssertUnwindSafe(|| case(world)));
     let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
-    let failed = result.as_ref().err().map(|error| {
-        format!("{error:#}\ncore's last lines:\n{}", world.core.tail())
-    });
+    let failed = result
+        .as_ref()
+        .err()
+        .map(|error| format!("{error:#}\ncore's last lines:\n{}", world.core.tail()));
     let cleared = match &result {
-        Ok(()) => world.nothing_left().and_then(|()| world.settled().map(drop)),
+        Ok(()) => world
+            .nothing_left()
+            .and_then(|()| world.settled().map(drop)),
         Err(_) => Ok(()),
     };
     let cleared = cleared.map_err(|error| format!("after the test: {error:#}"));
     if failed.is_some() || cleared.is_err() {
-        eprintln!("TMP {failed:?} {cleared:?}"); // TMP
         if let Err(error) = world.clear() {
             eprintln!("the world cannot be cleared: {error:#}");
         }

@@ -22,28 +22,75 @@ fn status_shows_everything(world: &mut World) -> Result<()> {
     ensure!(status["ready"] == true, "{status}");
     let contexts = status["contexts"].as_array().context("no contexts")?;
     ensure!(contexts.len() == 2, "{status}");
-    ensure!(contexts.iter().all(|c| c["phase"] == "ready" && c["health"] == "healthy"), "{status}");
+    ensure!(
+        contexts
+            .iter()
+            .all(|c| c["phase"] == "ready" && c["health"] == "healthy"),
+        "{status}"
+    );
     let volumes = status["volumes"].as_array().context("no volumes")?;
-    let db = volumes.iter().find(|v| v["name"] == "db").context("no db")?;
-    ensure!(db["mountpoint"] == "/mnt/db" && db["required"] == true, "{db}");
+    let db = volumes
+        .iter()
+        .find(|v| v["name"] == "db")
+        .context("no db")?;
+    ensure!(
+        db["mountpoint"] == "/mnt/db" && db["required"] == true,
+        "{db}"
+    );
     let engines = status["engines"].as_array().context("no engines")?;
-    ensure!(engines.iter().all(|e| e["reachable"] == true && e["version"].is_string()), "{status}");
-    ensure!(status["problems"].as_array().is_some_and(Vec::is_empty), "{status}");
+    ensure!(
+        engines
+            .iter()
+            .all(|e| e["reachable"] == true && e["version"].is_string()),
+        "{status}"
+    );
+    ensure!(
+        status["problems"].as_array().is_some_and(Vec::is_empty),
+        "{status}"
+    );
     let table = world.laz(&["status"])?;
-    for word in ["scratch", "spare", "scratch.one", "/mnt/db", "hello", "system", "user"] {
+    for word in [
+        "scratch",
+        "spare",
+        "scratch.one",
+        "/mnt/db",
+        "hello",
+        "system",
+        "user",
+    ] {
         ensure!(table.contains(word), "no {word} in\n{table}");
     }
     Ok(())
 }
 
 fn volumes_are_made_and_removed_by_laz(world: &mut World) -> Result<()> {
-    let name = world.laz(&["volume", "create", "--context", "spare", "-o", "size=2M", "lazy"])?;
+    let name = world.laz(&[
+        "volume",
+        "create",
+        "--context",
+        "spare",
+        "-o",
+        "size=2M",
+        "lazy",
+    ])?;
     ensure!(name == "lazy", "{name}");
-    ensure!(world.laz(&["volume", "ls", "-q"])?.lines().any(|l| l == "lazy"), "not listed");
+    ensure!(
+        world
+            .laz(&["volume", "ls", "-q"])?
+            .lines()
+            .any(|l| l == "lazy"),
+        "not listed"
+    );
     let shown: Value = serde_json::from_str(&world.laz(&["volume", "inspect", "lazy"])?)?;
     ensure!(shown.to_string().contains(r#""size":"2M""#), "{shown}");
     // Docker sees the same volume.
-    ensure!(world.user.shell(&["-v", "lazy:/data"], "echo y > /data/x; cat /data/x")? == "y", "?");
+    ensure!(
+        world
+            .user
+            .shell(&["-v", "lazy:/data"], "echo y > /data/x; cat /data/x")?
+            == "y",
+        "?"
+    );
     world.laz(&["volume", "rm", "--yes", "lazy"])?;
     let missing = world.laz_output(&["volume", "inspect", "lazy"])?;
     ensure!(missing.status.code() == Some(4), "{missing:?}");
@@ -57,9 +104,15 @@ fn volumes_are_made_and_removed_by_laz(world: &mut World) -> Result<()> {
 
 fn attach_and_detach_say_what_they_cannot_do(world: &mut World) -> Result<()> {
     let said = world.laz_fails(&["attach", "hello://scratch/x"])?;
-    ensure!(said.contains("no kind of storage has URLs of that scheme"), "{said}");
+    ensure!(
+        said.contains("no kind of storage has URLs of that scheme"),
+        "{said}"
+    );
     let said = world.laz_fails(&["attach", "media"])?;
-    ensure!(said.contains("no URL") && said.contains("scheme://"), "{said}");
+    ensure!(
+        said.contains("no URL") && said.contains("scheme://"),
+        "{said}"
+    );
     let said = world.laz_fails(&["detach", "db"])?;
     ensure!(said.contains("declared in the cloud-config"), "{said}");
     let missing = world.laz_output(&["detach", "nothing"])?;
@@ -97,9 +150,15 @@ fn doctor_finds_both_engines_and_core(world: &mut World) -> Result<()> {
 fn kinds_are_listed_with_their_options(world: &mut World) -> Result<()> {
     ensure!(world.laz(&["kinds"])?.contains("hello"), "hello is missing");
     let options = world.laz(&["kinds", "hello"])?;
-    ensure!(options.contains("size") && options.contains("delay_ms"), "{options}");
+    ensure!(
+        options.contains("size") && options.contains("delay_ms"),
+        "{options}"
+    );
     // Nothing of all this makes anything.
     ensure!(mounts::volumes()?.len() == 3, "{:?}", mounts::volumes()?);
-    ensure!(!fs::exists("/mnt/db")? || fs::read_dir("/mnt/db")?.next().is_none(), "outside");
+    ensure!(
+        !fs::exists("/mnt/db")? || fs::read_dir("/mnt/db")?.next().is_none(),
+        "outside"
+    );
     Ok(())
 }

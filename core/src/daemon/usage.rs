@@ -85,14 +85,20 @@ impl Supervisor {
                 used_by.insert(name.clone(), users);
             }
         }
-        let held = self.world.volumes.iter().filter(|(_, v)| !v.holds.is_empty());
+        let held = self
+            .world
+            .volumes
+            .iter()
+            .filter(|(_, v)| !v.holds.is_empty());
         let unused = held
             .map(|(name, _)| name)
             .filter(|name| !used_by.contains_key(*name) && self.holds.is_over(name, now))
             .cloned()
             .collect();
         let volumes = &self.world.volumes;
-        self.holds.taken_at.retain(|name, _| volumes.contains_key(name));
+        self.holds
+            .taken_at
+            .retain(|name, _| volumes.contains_key(name));
         self.apply(Event::UsedBy(used_by));
         self.apply(Event::HoldsReconciled {
             unused,
@@ -127,6 +133,9 @@ mod tests {
         holds.changed_at = Some(100_001);
         assert!(holds.is_over(&name, 100_002), "its Docker is dead");
         holds.taken(&name, 100_003);
-        assert!(!holds.is_over(&name, 100_004), "the next Docker has taken hold");
+        assert!(
+            !holds.is_over(&name, 100_004),
+            "the next Docker has taken hold"
+        );
     }
 }

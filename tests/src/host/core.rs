@@ -37,7 +37,12 @@ impl Core {
     pub fn new(program: &Path, base: &Path) -> Result<Self> {
         fs::create_dir_all(CONFIG)?;
         let notify = UnixDatagram::bind(NOTIFY)?;
-        Ok(Self { program: program.into(), base: base.into(), child: None, notify })
+        Ok(Self {
+            program: program.into(),
+            base: base.into(),
+            child: None,
+            notify,
+        })
     }
 
     /// How it is started.
@@ -72,8 +77,10 @@ impl Core {
     pub fn start_answering(&mut self) -> Result<Duration> {
         let started = Instant::now();
         self.spawn()?;
-        eventually("core answers", Duration::from_secs(20), || Ok(status().is_ok()))
-            .map_err(|e| e.context(self.tail()))?;
+        eventually("core answers", Duration::from_secs(20), || {
+            Ok(status().is_ok())
+        })
+        .map_err(|e| e.context(self.tail()))?;
         Ok(started.elapsed())
     }
 
@@ -100,7 +107,8 @@ impl Core {
     /// When it is not said within `limit`.
     pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
-        self.notify.set_read_timeout(Some(Duration::from_millis(100)))?;
+        self.notify
+            .set_read_timeout(Some(Duration::from_millis(100)))?;
         loop {
             if Instant::now() > end || !self.is_running()? {
                 bail!("no READY=1 within {limit:?}: {}", self.tail());
@@ -120,7 +128,9 @@ impl Core {
     /// # Errors
     /// When it does not run.
     pub fn pid(&self) -> Result<i32> {
-        Ok(i32::try_from(self.child.as_ref().context("core does not run")?.id())?)
+        Ok(i32::try_from(
+            self.child.as_ref().context("core does not run")?.id(),
+        )?)
     }
 
     /// Whether it runs.

@@ -42,7 +42,13 @@ impl Dockerd {
     }
 
     fn new(name: &'static str, base: &Path, in_view: bool) -> Self {
-        Self { name, base: base.into(), in_view, live_restore: true, child: None }
+        Self {
+            name,
+            base: base.into(),
+            in_view,
+            live_restore: true,
+            child: None,
+        }
     }
 
     /// The API socket.
@@ -55,7 +61,10 @@ impl Dockerd {
     /// # Errors
     /// When it does not run.
     pub fn pid(&self) -> Result<i32> {
-        let child = self.child.as_ref().with_context(|| format!("{} does not run", self.name))?;
+        let child = self
+            .child
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?;
         Ok(i32::try_from(child.id())?)
     }
 
@@ -111,7 +120,11 @@ impl Dockerd {
             .args(["--exec-root", &format!("/run/{}", self.name)])
             .args(["--host", &format!("unix://{}", self.socket().display())])
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
-            .args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--shutdown-timeout=1"])
+            .args([
+                "--exec-opt",
+                "native.cgroupdriver=cgroupfs",
+                "--shutdown-timeout=1",
+            ])
             .args(["--cgroup-parent", &cgroup_parent(&self.base)])
             .arg(format!("--live-restore={}", self.live_restore));
         dockerd
@@ -143,7 +156,9 @@ impl Dockerd {
         let pid = self.pid()?;
         process::signal(pid, Signal::TERM)?;
         let mut child = self.child.take().context("it does not run")?;
-        eventually("dockerd ends", Duration::from_secs(30), || Ok(child.try_wait()?.is_some()))?;
+        eventually("dockerd ends", Duration::from_secs(30), || {
+            Ok(child.try_wait()?.is_some())
+        })?;
         Ok(())
     }
 
@@ -162,7 +177,9 @@ impl Dockerd {
     /// # Errors
     /// When docker cannot be run.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
-        self.command(arguments).output().context("cannot run docker")
+        self.command(arguments)
+            .output()
+            .context("cannot run docker")
     }
 
     /// The same, which must succeed; its output.
@@ -170,7 +187,10 @@ impl Dockerd {
     /// # Errors
     /// When it fails.
     pub fn ok(&self, arguments: &[&str]) -> Result<String> {
-        succeeded(&format!("docker {}", arguments.join(" ")), &self.run(arguments)?)
+        succeeded(
+            &format!("docker {}", arguments.join(" ")),
+            &self.run(arguments)?,
+        )
     }
 
     /// The same, which must fail; what it says.
@@ -178,7 +198,10 @@ impl Dockerd {
     /// # Errors
     /// When it succeeds or hangs.
     pub fn fails(&self, arguments: &[&str]) -> Result<String> {
-        refused(&format!("docker {}", arguments.join(" ")), &self.run(arguments)?)
+        refused(
+            &format!("docker {}", arguments.join(" ")),
+            &self.run(arguments)?,
+        )
     }
 
     /// A container of busybox with `options`, running `script` to its end; its output.
@@ -204,7 +227,9 @@ impl Dockerd {
     /// # Errors
     /// When it does not run.
     pub fn first_process(&self, container: &str) -> Result<i32> {
-        let pid = self.ok(&["inspect", "-f", "{{.State.Pid}}", container])?.parse()?;
+        let pid = self
+            .ok(&["inspect", "-f", "{{.State.Pid}}", container])?
+            .parse()?;
         if pid == 0 {
             bail!("container {container} does not run");
         }

@@ -33,7 +33,9 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root, to run two dockerd".into());
     }
-    for program in ["dockerd", "docker", "unshare", "nsenter", "setpriv", "timeout", "tar", "ldd"] {
+    for program in [
+        "dockerd", "docker", "unshare", "nsenter", "setpriv", "timeout", "tar", "ldd",
+    ] {
         if in_path(program).is_none() {
             return Some(format!("needs {program} in the PATH"));
         }
@@ -80,14 +82,20 @@ fn outside() -> Result<ExitCode> {
     let removed = remove_world(&base);
     let code = status.context("cannot run unshare")?.code();
     removed?;
-    Ok(ExitCode::from(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(101)))
+    Ok(ExitCode::from(
+        code.and_then(|c| u8::try_from(c).ok()).unwrap_or(101),
+    ))
 }
 
 /// Everything in it has ended: its directories go.
 fn remove_world(base: &Path) -> Result<()> {
     fs::remove_dir_all(base).with_context(|| format!("cannot remove {}", base.display()))?;
     let parent = cgroup_parent(base);
-    let trees = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|e| e.path());
+    let trees = fs::read_dir(CGROUPS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path());
     for tree in trees.chain([CGROUPS.into()]) {
         remove_cgroups(&tree.join(parent.trim_start_matches('/')));
     }

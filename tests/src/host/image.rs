@@ -41,11 +41,19 @@ pub(super) fn hello(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Re
         copy(from, to)?;
     }
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o644))?;
-    let described = Command::new(&programs.plugin_host).arg("describe").arg(&plugin).output()?;
-    ensure!(described.status.success(), "laz-plugin-host describe: {described:?}");
+    let described = Command::new(&programs.plugin_host)
+        .arg("describe")
+        .arg(&plugin)
+        .output()?;
+    ensure!(
+        described.status.success(),
+        "laz-plugin-host describe: {described:?}"
+    );
     let manifest = String::from_utf8(described.stdout)?;
     let manifest: serde_json::Value = serde_json::from_str(&manifest)?;
-    let kind = manifest["kind"].as_str().context("a manifest without a kind")?;
+    let kind = manifest["kind"]
+        .as_str()
+        .context("a manifest without a kind")?;
     let labels = [(KIND_LABEL, kind), (MANIFEST_LABEL, &manifest.to_string())];
     import(docker, &root, "lazarette-hello", &labels)
 }
@@ -80,7 +88,10 @@ fn import(docker: &Dockerd, root: &Path, tag: &str, labels: &[(&str, &str)]) -> 
     let mut import = docker.command(&["import"]);
     for (name, value) in labels {
         // In single quotes Docker takes everything but a single quote as it is.
-        ensure!(!value.contains('\''), "a quote in the label {name}: {value}");
+        ensure!(
+            !value.contains('\''),
+            "a quote in the label {name}: {value}"
+        );
         import.args(["--change", &format!("LABEL {name}='{value}'")]);
     }
     let output = import.args(["-", tag]).stdin(content).output()?;

@@ -55,7 +55,10 @@ pub fn in_view() -> Result<Vec<Mount>> {
         .arg(format!("--mount={PIN}"))
         .args(["cat", "/proc/self/mountinfo"])
         .output()?;
-    ensure!(output.status.success(), "cannot look into the view: {output:?}");
+    ensure!(
+        output.status.success(),
+        "cannot look into the view: {output:?}"
+    );
     Ok(parse(&String::from_utf8(output.stdout)?))
 }
 
@@ -80,7 +83,11 @@ fn on(roots: &[&str]) -> Result<Vec<Mount>> {
     let all = in_view()?;
     let top = |root: &&str| all.iter().rev().find(|m| m.target == **root).map(|m| m.id);
     let tops: Vec<u64> = roots.iter().filter_map(top).collect();
-    Ok(all.iter().filter(|m| tops.contains(&m.parent)).cloned().collect())
+    Ok(all
+        .iter()
+        .filter(|m| tops.contains(&m.parent))
+        .cloned()
+        .collect())
 }
 
 /// The mounts that the suite itself sees, outside of the view.

@@ -74,7 +74,10 @@ pub fn signal(pid: i32, signal: Signal) -> Result<()> {
 pub fn children(pid: i32) -> Result<Vec<i32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .with_context(|| format!("process {pid}"))?;
-    Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+    Ok(text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect())
 }
 
 /// KiB of memory that a process has to itself or shares, resident now.

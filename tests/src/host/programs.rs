@@ -55,13 +55,17 @@ fn directory() -> Result<PathBuf> {
     }
     let suite = std::env::current_exe()?;
     let directory = suite.parent().and_then(Path::parent);
-    directory.map(Into::into).context("the suite lies in no target directory")
+    directory
+        .map(Into::into)
+        .context("the suite lies in no target directory")
 }
 
 /// The first program of that name in the PATH.
 pub fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file())
+    std::env::split_paths(&path)
+        .map(|d| d.join(program))
+        .find(|p| p.is_file())
 }
 
 /// A busybox that runs without any library.
@@ -75,7 +79,10 @@ pub fn static_busybox() -> Option<PathBuf> {
 /// # Errors
 /// When `ldd` cannot be run, or misses a library.
 pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).env("LC_ALL", "C").output()?;
+    let output = Command::new("ldd")
+        .arg(program)
+        .env("LC_ALL", "C")
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if let Some(line) = text.lines().find(|l| l.contains("not found")) {
         bail!("{}: {}", program.display(), line.trim());

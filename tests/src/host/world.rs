@@ -62,7 +62,14 @@ impl World {
         let mut user = Dockerd::user(&base);
         user.start().map_err(|e| e.context(core.tail()))?;
         image::busybox(&user, &scratch)?;
-        let world = Self { base, programs, system, user, core, first_ready };
+        let world = Self {
+            base,
+            programs,
+            system,
+            user,
+            core,
+            first_ready,
+        };
         world.settled()?;
         Ok(world)
     }
@@ -72,7 +79,11 @@ impl World {
     /// # Errors
     /// When it cannot be run.
     pub fn laz_output(&self, arguments: &[&str]) -> Result<Output> {
-        let laz = self.programs.laz.to_str().context("a path that is no text")?;
+        let laz = self
+            .programs
+            .laz
+            .to_str()
+            .context("a path that is no text")?;
         Ok(limited(130, laz).args(arguments).output()?)
     }
 
@@ -81,7 +92,10 @@ impl World {
     /// # Errors
     /// When it fails.
     pub fn laz(&self, arguments: &[&str]) -> Result<String> {
-        succeeded(&format!("laz {}", arguments.join(" ")), &self.laz_output(arguments)?)
+        succeeded(
+            &format!("laz {}", arguments.join(" ")),
+            &self.laz_output(arguments)?,
+        )
     }
 
     /// `laz ARGUMENTS…`, which must fail; what it says.
@@ -89,7 +103,10 @@ impl World {
     /// # Errors
     /// When it succeeds or hangs.
     pub fn laz_fails(&self, arguments: &[&str]) -> Result<String> {
-        refused(&format!("laz {}", arguments.join(" ")), &self.laz_output(arguments)?)
+        refused(
+            &format!("laz {}", arguments.join(" ")),
+            &self.laz_output(arguments)?,
+        )
     }
 
     /// `laz config set` of `text`.
@@ -99,7 +116,8 @@ impl World {
     pub fn set_config(&self, text: &str) -> Result<()> {
         let file = self.base.join("set.yml");
         fs::write(&file, text)?;
-        self.laz(&["config", "set", &file.to_string_lossy()]).map(drop)
+        self.laz(&["config", "set", &file.to_string_lossy()])
+            .map(drop)
     }
 
     /// A context as core sees it.
@@ -107,7 +125,10 @@ impl World {
     /// # Errors
     /// When there is none of that name.
     pub fn context(&self, name: &str) -> Result<ContextStatus> {
-        let found = status()?.contexts.into_iter().find(|c| c.name.as_str() == name);
+        let found = status()?
+            .contexts
+            .into_iter()
+            .find(|c| c.name.as_str() == name);
         found.with_context(|| format!("no context {name}"))
     }
 
@@ -116,7 +137,10 @@ impl World {
     /// # Errors
     /// When core does not answer.
     pub fn volume(&self, name: &str) -> Result<Option<VolumeStatus>> {
-        Ok(status()?.volumes.into_iter().find(|v| v.name.as_str() == name))
+        Ok(status()?
+            .volumes
+            .into_iter()
+            .find(|v| v.name.as_str() == name))
     }
 
     /// Waits until everything declared is mounted, every context is ready and nothing is under way.
@@ -125,17 +149,20 @@ impl World {
     /// When that is not so in time: what core knows then.
     pub fn settled(&self) -> Result<Duration> {
         let settled = || {
-            let Ok(status) = status() else { return Ok(false) };
-            let contexts = status.contexts.iter().all(|c| c.phase == ContextPhase::Ready);
+            let Ok(status) = status() else {
+                return Ok(false);
+            };
+            let contexts = status
+                .contexts
+                .iter()
+                .all(|c| c.phase == ContextPhase::Ready);
             let rests = |v: &VolumeStatus| {
                 matches!(v.phase, VolumePhase::Idle | VolumePhase::Mounted) && v.reason.is_none()
             };
-            let declared = ["db", "scratch.one", "scratch.two"]
-                .iter()
-                .all(|name| {
-                    let volume = status.volumes.iter().find(|v| v.name.as_str() == *name);
-                    volume.is_some_and(|v| v.phase == VolumePhase::Mounted)
-                });
+            let declared = ["db", "scratch.one", "scratch.two"].iter().all(|name| {
+                let volume = status.volumes.iter().find(|v| v.name.as_str() == *name);
+                volume.is_some_and(|v| v.phase == VolumePhase::Mounted)
+            });
             Ok(contexts && declared && status.volumes.iter().all(rests))
         };
         eventually("the world settles", Duration::from_secs(40), settled).map_err(|error| {
@@ -149,7 +176,9 @@ impl World {
     /// # Errors
     /// When its container does not run it.
     pub fn plugin_host(&self, context: &str) -> Result<i32> {
-        let supervisor = self.system.first_process(&format!("laz-context-{context}"))?;
+        let supervisor = self
+            .system
+            .first_process(&format!("laz-context-{context}"))?;
         match process::children(supervisor)?.as_slice() {
             [only] => Ok(*only),
             others => bail!("children of the supervisor: {others:?}"),
@@ -174,7 +203,11 @@ impl World {
             .output()?;
         let listing = succeeded("ls in the view", &listing)?;
         left.extend(listing.lines().map(|entry| format!("directory {entry}")));
-        left.extend(super::mounts::staged()?.into_iter().map(|m| format!("staged {}", m.target)));
+        left.extend(
+            super::mounts::staged()?
+                .into_iter()
+                .map(|m| format!("staged {}", m.target)),
+        );
         for volume in self.user.ok(&["volume", "ls", "-q"])?.lines() {
             if !["db", "scratch.one", "scratch.two"].contains(&volume) {
                 left.push(format!("volume {volume}"));
@@ -211,7 +244,9 @@ impl World {
         let clean = eventually("nothing is left", Duration::from_secs(20), || {
             Ok(self.nothing_left().is_ok())
         });
-        clean.or_else(|_| self.nothing_left().map(|()| Duration::ZERO)).map(drop)
+        clean
+            .or_else(|_| self.nothing_left().map(|()| Duration::ZERO))
+            .map(drop)
     }
 
     /// What the storage itself has of a context: the file systems in its container.
@@ -220,9 +255,14 @@ impl World {
     /// When its container does not run.
     pub fn backing(&self, context: &str) -> Result<Vec<String>> {
         let name = format!("laz-context-{context}");
-        let table = self.system.ok(&["exec", &name, "cat", "/proc/self/mountinfo"])?;
+        let table = self
+            .system
+            .ok(&["exec", &name, "cat", "/proc/self/mountinfo"])?;
         let mounts = super::mounts::parse(&table).into_iter();
-        Ok(mounts.map(|m| m.target).filter(|t| t.starts_with("/mnt/")).collect())
+        Ok(mounts
+            .map(|m| m.target)
+            .filter(|t| t.starts_with("/mnt/"))
+            .collect())
     }
 
     /// Takes away what the storage itself has of a context whose volumes are all gone.
@@ -253,7 +293,8 @@ impl World {
         let containers = self.user.ok(&["ps", "-aq"])?;
         let containers: Vec<&str> = containers.split_whitespace().collect();
         if !containers.is_empty() {
-            self.user.ok(&[&["rm", "-f"], containers.as_slice()].concat())?;
+            self.user
+                .ok(&[&["rm", "-f"], containers.as_slice()].concat())?;
         }
         for source in fs::read_dir(CONFIG)? {
             let source = source?;
