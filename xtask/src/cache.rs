@@ -102,26 +102,39 @@ pub(crate) fn entry(
     Ok(path)
 }
 
-/// Keeps the `keep` youngest entries of a kind.
+/// Keeps the `keep` youngest entries of a kind with their logs, and nothing of interrupted builds:
+/// the caller holds the kind's lock, so none is running.
 fn drop_older(root: &Path, kind: &str, keep: usize) -> Result<()> {
-    let mut entries = Vec::new();
+    let (mut entries, mut logs) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(root)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let key = name
-            .strip_prefix(kind)
-            .and_then(|rest| rest.strip_prefix('-'));
-        let is_key =
-            |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if key.is_some_and(|key| is_key(key.strip_suffix(".partial").unwrap_or(key))) {
-            entries.push((entry.metadata()?.modified()?, entry.path()));
+        match key_and_extension(&name, kind) {
+            Some((_, "")) => entries.push((entry.metadata()?.modified()?, name)),
+            Some((_, "log")) => logs.push(name),
+            Some(_) => remove(&entry.path())?,
+            None => {}
         }
     }
     entries.sort();
     let old = entries.len().saturating_sub(keep);
-    for (_, path) in &entries[..old] {
-        remove(path)?;
+    for (_, name) in entries.drain(..old) {
+        remove(&root.join(name))?;
+    }
+    for log in logs {
+        let kept = |(_, name): &(_, String)| log.strip_suffix(".log") == Some(name);
+        if !entries.iter().any(kept) {
+            remove(&root.join(log))?;
+        }
     }
     Ok(())
+}
+
+/// `KIND-0123456789abcdef.EXTENSION` taken apart; the extension may be absent, then it is empty.
+fn key_and_extension<'a>(name: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
+    let rest = name.strip_prefix(kind)?.strip_prefix('-')?;
+    let (key, extension) = rest.split_once('.').unwrap_or((rest, ""));
+    let is_key = key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key.then_some((key, extension))
 }
 
 /// Removes a file or a directory, if it is there.
@@ -144,5 +157,40 @@ mod tests {
         let other = Key::default().add("a").add("bc").finish();
         assert_ne!(one, other);
         assert_eq!(one.len(), 16);
+    }
+
+    #[test]
+    fn only_young_entries_and_their_logs_stay() {
+        let root = std::env::temp_dir().join(format!("lazarette-cache-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let names = [
+            "disk-0000000000000001",
+            "disk-0000000000000001.log",
+            "disk-0000000000000002",
+            "disk-0000000000000002.log",
+            "disk-0000000000000003.partial",
+            "disk-more-0000000000000001",
+            "disk.lock",
+        ];
+        for (age, name) in names.iter().enumerate() {
+            let file = File::create(root.join(name)).unwrap();
+            let time =
+                std::time::SystemTime::now() - std::time::Duration::from_secs(100 - age as u64);
+            file.set_modified(time).unwrap();
+        }
+        drop_older(&root, "disk", 1).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&root)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        remove(&root).unwrap();
+        let expected = [
+            "disk-0000000000000002",
+            "disk-0000000000000002.log",
+            "disk-more-0000000000000001",
+            "disk.lock",
+        ];
+        assert_eq!(left, expected);
     }
 }

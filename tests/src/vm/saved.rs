@@ -75,7 +75,9 @@ impl Saved {
         }
         let mut machine = Machine::boot_from(&self.lab, &self.options, drives, &self.directory)?;
         machine.prepare()?;
-        machine.run("lab-settle")?.ok()?;
+        machine.sh("lab-settle").context(
+            "the lab's own NFS context does not serve; `cargo xtask vm --boot` goes on without it",
+        )?;
         machine
             .run("sync; echo 3 > /proc/sys/vm/drop_caches")?
             .ok()?;
