@@ -132,7 +132,7 @@ fn the_doctor_the_logs_and_the_kinds_answer(guest: &Guest) -> Result<()> {
     guest.refused(
         "laz logs of nothing",
         "laz logs nothing",
-        &["nothing", "nas"],
+        &["nothing", "laz status"],
     )?;
     Ok(())
 }
