@@ -107,10 +107,10 @@ fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<(), Fail
         Err(_) => Ok(()),
     };
     let cleared = cleared.map_err(|error| format!("after the test: {error:#}"));
-    if failed.is_some() || cleared.is_err() {
-        if let Err(error) = world.clear() {
-            eprintln!("the world cannot be cleared: {error:#}");
-        }
+    if (failed.is_some() || cleared.is_err())
+        && let Err(error) = world.clear()
+    {
+        eprintln!("the world cannot be cleared: {error:#}");
     }
     match (failed, cleared) {
         (Some(message), _) | (None, Err(message)) => Err(message.into()),
