@@ -179,10 +179,10 @@ fn core_is_killed_at_any_moment(world: &mut World) -> Result<()> {
     let writer = Writer::start(world, "witness", "/mnt/scratch/two", &[])?;
     let mut chance = Chance(20);
     let mut acknowledged = BTreeSet::new();
-    for _ in 0..10 {
-        // Five at a time, of different names: some that are there are removed, others made.
+    for _ in 0..5 {
+        // Ten at a time, of different names: some that are there are removed, others made.
         let first = chance.below(12);
-        let work = (0..5).map(|n| {
+        let work = (0..10).map(|n| {
             let name = format!("v{}", (first + n) % 12);
             let remove = acknowledged.contains(&name);
             let child = change(world, &name, remove)
@@ -192,9 +192,11 @@ fn core_is_killed_at_any_moment(world: &mut World) -> Result<()> {
             Ok((name, remove, child))
         });
         let work: Vec<_> = work.collect::<Result<_>>()?;
-        std::thread::sleep(Duration::from_millis(chance.below(300)));
-        world.core.kill()?;
-        world.core.start_answering()?;
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(chance.below(300)));
+            world.core.kill()?;
+            world.core.start_answering()?;
+        }
         for (name, remove, mut child) in work {
             // What failed may have been done or not; asked again it must come to an end.
             let done = child.wait()?.success();

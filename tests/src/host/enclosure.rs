@@ -17,6 +17,8 @@ use super::programs::{in_path, static_busybox};
 /// Says which of the three this is; its value is the world's directory.
 const STAGE_INIT: &str = "LAZARETTE_HOST_INIT";
 const STAGE_SUITE: &str = "LAZARETTE_HOST_SUITE";
+/// Where worlds are made: the number of the suite's outermost process follows.
+const BASE: &str = "/tmp/laz-host-";
 /// Where version 1 of control groups has its controllers, and version 2 its only tree.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -69,7 +71,8 @@ pub fn cgroup_parent(base: &Path) -> String {
 }
 
 fn outside() -> Result<ExitCode> {
-    let base = PathBuf::from(format!("/tmp/laz-host-{}", std::process::id()));
+    remove_abandoned()?;
+    let base = PathBuf::from(format!("{BASE}{}", std::process::id()));
     fs::create_dir(&base).with_context(|| format!("cannot make {}", base.display()))?;
     let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
@@ -85,6 +88,19 @@ fn outside() -> Result<ExitCode> {
     Ok(ExitCode::from(
         code.and_then(|c| u8::try_from(c).ok()).unwrap_or(101),
     ))
+}
+
+/// A suite that was killed could not clear up; its processes have ended with it.
+fn remove_abandoned() -> Result<()> {
+    for entry in fs::read_dir("/tmp")? {
+        let path = entry?.path();
+        let process = path.to_str().and_then(|p| p.strip_prefix(BASE));
+        let process = process.and_then(|p| p.parse::<u32>().ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove_world(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Everything in it has ended: its directories go.
