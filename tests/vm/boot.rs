@@ -177,7 +177,9 @@ fn case_07_10_user_docker_waits_for_a_required_volume(lab: &Lab) -> Result<()> {
         let status = guest.status()?;
         let db = volume(&status, "db")?;
         ensure!(!status.ready && db.required && db.phase != VolumePhase::Mounted, "{status:?}");
-        ensure!(db.reason.is_some(), "nothing says why: {db:?}");
+        guest.until("nothing says why", Duration::from_secs(20), |status| {
+            volume(status, "db").ok()?.reason
+        })?;
         guest.sh(
             "the server comes; the volume is there when user Docker is",
             r#"
