@@ -40,6 +40,7 @@ const MACHINE: &[Package] = &[
 /// What the suites on this machine need.
 const HOST: &[Package] = &[
     package("docker.io", "/usr/sbin/dockerd"),
+    package("busybox-static", "/bin/busybox"),
     package("iptables", "/usr/sbin/iptables"),
     package("iproute2", "/sbin/ip"),
     package("e2fsprogs", "/sbin/mkfs.ext4"),

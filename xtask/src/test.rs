@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use lazarette_tests::lab::VARIABLE;
 use lazarette_tests::vm::{Options, Saved};
 
+use crate::command::inherited;
 use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::{say, step};
@@ -107,6 +108,20 @@ fn unit(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
 
 fn host(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
+    // A call each: in one call, features of one would reach the others.
+    let programs: [&[&str]; 3] = [
+        &["-p", "laz-plugin-host", "-p", "lazarette-hello"],
+        &["-p", "laz"],
+        &["-p", "lazarette-core", "--bin", "laz-core"],
+    ];
+    for packages in programs {
+        let mut cargo = checks::cargo();
+        cargo
+            .current_dir(workspace())
+            .args(["build", "--quiet"])
+            .args(packages);
+        inherited(&mut cargo)?;
+    }
     let mut cargo = checks::cargo();
     cargo.args(["test", "-p", "lazarette-tests", "--test", "host"]);
     tests("host suite", cargo, filter, &[], counts)
