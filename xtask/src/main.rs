@@ -18,9 +18,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What can be set from outside.
+const VARIABLES: &str = "\
+Environment:
+  LAZARETTE_CACHE          where built images and saved machines are kept (~/.cache/lazarette)
+  LAZARETTE_ACCELERATOR    kvm or tcg, instead of trying whether KVM works
+  LAZARETTE_DEBIAN_MIRROR  the Debian mirror, where apt's own configuration names none";
+
 /// Lazarette's own tasks.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask")]
+#[command(bin_name = "cargo xtask", after_help = VARIABLES)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
