@@ -188,15 +188,27 @@ mod tests {
         let (_root, layout) = machine(&["dockerd"]);
         assert!(system_docker(&layout).is_ok());
         let error = core(&layout).unwrap_err();
-        assert!(error.to_string().starts_with("no program laz-core in /usr/local/sbin"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("no program laz-core in /usr/local/sbin")
+        );
     }
 
     #[test]
     fn the_engines_share_no_directory_and_no_socket() {
         let (_root, layout) = machine(&["dockerd"]);
         let system = system_docker(&layout).unwrap().arguments;
-        let user = user_docker(&layout, &UserDocker::default()).unwrap().arguments;
-        for option in ["--data-root", "--exec-root", "--pidfile", "--host", "--cgroup-parent"] {
+        let user = user_docker(&layout, &UserDocker::default())
+            .unwrap()
+            .arguments;
+        for option in [
+            "--data-root",
+            "--exec-root",
+            "--pidfile",
+            "--host",
+            "--cgroup-parent",
+        ] {
             let value = |arguments: &[OsString]| {
                 let at = arguments.iter().position(|word| word == option).unwrap();
                 arguments[at + 1].clone()

@@ -75,7 +75,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
     let called = called.and_then(|name| name.to_str());
     let word = arguments.get(1).and_then(|word| word.to_str());
-    let word = called.filter(|name| Stop::from_word(name).is_some()).or(word);
+    let word = called
+        .filter(|name| Stop::from_word(name).is_some())
+        .or(word);
     let is_pid1 = std::process::id() == 1;
     match (is_pid1, word) {
         // The kernel passes on arguments that it does not know; PID 1 listens to none.

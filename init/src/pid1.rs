@@ -32,7 +32,12 @@ const SYNC: Duration = Duration::from_secs(5);
 /// How often PID 1 looks around when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// Where this program is, if the kernel did not say.
-const PLACES: [&str; 4] = ["/usr/sbin/laz-init", "/sbin/laz-init", "/sbin/init", "/init"];
+const PLACES: [&str; 4] = [
+    "/usr/sbin/laz-init",
+    "/sbin/laz-init",
+    "/sbin/init",
+    "/init",
+];
 
 /// Runs as PID 1. Never returns while the machine is up.
 pub fn run(arguments: &[OsString]) -> ExitCode {
@@ -66,12 +71,14 @@ fn listen(console: &Console) -> mpsc::Receiver<i32> {
     numbers.push(SIGCHLD);
     match Signals::new(numbers) {
         Ok(mut signals) => {
-            let started = thread::Builder::new().name("signals".into()).spawn(move || {
-                for signal in signals.forever() {
-                    // The receiver lives as long as PID 1.
-                    let _ = sender.send(signal);
-                }
-            });
+            let started = thread::Builder::new()
+                .name("signals".into())
+                .spawn(move || {
+                    for signal in signals.forever() {
+                        // The receiver lives as long as PID 1.
+                        let _ = sender.send(signal);
+                    }
+                });
             if let Err(error) = started {
                 console.line(format!("init: cannot listen to signals: {error}"));
             }
@@ -148,18 +155,23 @@ impl Keeper {
             let pause = self.backoff.pause(self.begun.elapsed());
             self.next = Instant::now() + pause;
             self.manager = None;
-            self.console.line(format!("init: the manager ended: {ended}"));
+            self.console
+                .line(format!("init: the manager ended: {ended}"));
         }
         if self.stop.is_some() || Instant::now() < self.next {
             return;
         }
         let Some(program) = self.program.clone() else {
-            self.console.line("init: this program does not find itself; put it at /sbin/init");
+            self.console
+                .line("init: this program does not find itself; put it at /sbin/init");
             self.next = Instant::now() + Duration::from_secs(60);
             return;
         };
         self.begun = Instant::now();
-        match Command::new(program).arg(MANAGER).spawn(ChildOutput::Inherit) {
+        match Command::new(program)
+            .arg(MANAGER)
+            .spawn(ChildOutput::Inherit)
+        {
             Ok(manager) => self.manager = Some(manager),
             Err(error) => {
                 self.console.line(format!("init: {}", chain(&error)));
@@ -170,7 +182,8 @@ impl Keeper {
 
     /// The manager is gone or hangs: kill everything, write the disks' caches, stop.
     fn last_rites(&mut self, stop: Stop) {
-        self.console.line("init: the manager did not stop the machine; stopping it now");
+        self.console
+            .line("init: the manager did not stop the machine; stopping it now");
         if let Some(manager) = self.manager.take() {
             let _ = manager.kill();
         }
@@ -181,10 +194,12 @@ impl Keeper {
             let _ = sender.send(());
         });
         if receiver.recv_timeout(SYNC).is_err() {
-            self.console.line("init: the disks' caches are not written; stopping all the same");
+            self.console
+                .line("init: the disks' caches are not written; stopping all the same");
         }
         if let Err(error) = reboot(stop.command()) {
-            self.console.line(format!("init: the kernel refuses to stop: {error}"));
+            self.console
+                .line(format!("init: the kernel refuses to stop: {error}"));
             thread::sleep(TICK);
         }
     }

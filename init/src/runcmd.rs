@@ -19,11 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`Error::Several`] with every command that could not be started or failed; all were tried.
-pub fn run(
-    layout: &Layout,
-    console: &Console,
-    commands: &[Vec<String>],
-) -> Result<Outcome, Error> {
+pub fn run(layout: &Layout, console: &Console, commands: &[Vec<String>]) -> Result<Outcome, Error> {
     if commands.is_empty() {
         return Ok(Outcome::Skipped("none configured".into()));
     }

@@ -129,11 +129,19 @@ async fn apply(shared: &Shared, interface: &Interface, lease: &DhcpV4Lease) {
                 address: route.destination.into(),
                 length: route.prefix_length,
             };
-            tell(netlink.add_route(interface, destination, route.router.into()).await);
+            tell(
+                netlink
+                    .add_route(interface, destination, route.router.into())
+                    .await,
+            );
         }
     } else if let Some(gateway) = lease.gateways.iter().flatten().next() {
         let on_link = prefix.length == 32;
-        tell(netlink.default_route(interface, (*gateway).into(), on_link).await);
+        tell(
+            netlink
+                .default_route(interface, (*gateway).into(), on_link)
+                .await,
+        );
         over = format!(", over {gateway}");
     }
     tell(shared.resolve(&interface.name, Some(names(lease))));
@@ -148,7 +156,10 @@ async fn apply(shared: &Shared, interface: &Interface, lease: &DhcpV4Lease) {
 
 async fn take_back(shared: &Shared, interface: &Interface, lease: &DhcpV4Lease) {
     for result in [
-        shared.netlink.remove_address(interface, prefix(lease)).await,
+        shared
+            .netlink
+            .remove_address(interface, prefix(lease))
+            .await,
         shared.resolve(&interface.name, None),
     ] {
         if let Err(error) = result {

@@ -107,7 +107,10 @@ mod tests {
     fn hosts_holds_what_is_configured() {
         let further = BTreeMap::from([("nas.test".into(), "10.201.0.2".parse().unwrap())]);
         let text = hosts(Some("shed"), &further);
-        assert!(text.ends_with("127.0.1.1 shed\n10.201.0.2 nas.test\n"), "{text}");
+        assert!(
+            text.ends_with("127.0.1.1 shed\n10.201.0.2 nas.test\n"),
+            "{text}"
+        );
         let own = BTreeMap::from([("shed".into(), "192.0.2.7".parse().unwrap())]);
         assert!(!hosts(Some("shed"), &own).contains("127.0.1.1"));
     }

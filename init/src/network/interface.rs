@@ -135,11 +135,7 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn remove_address(
-        &self,
-        interface: &Interface,
-        prefix: Prefix,
-    ) -> Result<(), Error> {
+    pub async fn remove_address(&self, interface: &Interface, prefix: Prefix) -> Result<(), Error> {
         use futures_util::TryStreamExt;
         let mut present = self
             .handle
@@ -177,9 +173,17 @@ impl Netlink {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
-        self.route(interface, Prefix { address: unspecified, length: 0 }, gateway, on_link)
-            .await
-            .map_err(|error| failed(interface, action(), error))
+        self.route(
+            interface,
+            Prefix {
+                address: unspecified,
+                length: 0,
+            },
+            gateway,
+            on_link,
+        )
+        .await
+        .map_err(|error| failed(interface, action(), error))
     }
 
     /// Adds a route to `destination` over `gateway`.
@@ -243,7 +247,14 @@ mod tests {
         let prefix = Prefix::parse("192.0.2.7/24").unwrap();
         assert_eq!(prefix.to_string(), "192.0.2.7/24");
         assert!(Prefix::parse("2001:db8::7/64").is_some());
-        for text in ["192.0.2.7", "192.0.2.7/33", "192.0.2/24", "x/24", "::1/129", "1.2.3.4/"] {
+        for text in [
+            "192.0.2.7",
+            "192.0.2.7/33",
+            "192.0.2/24",
+            "x/24",
+            "::1/129",
+            "1.2.3.4/",
+        ] {
             assert_eq!(Prefix::parse(text), None, "{text}");
         }
     }

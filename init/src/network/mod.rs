@@ -5,11 +5,11 @@ mod dhcp;
 pub mod files;
 pub mod interface;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -247,7 +247,10 @@ async fn set_up(
     }
     for text in &wanted.addresses {
         let Some(prefix) = Prefix::parse(text) else {
-            failures.push(format!("{}: {text} is no address with prefix", present.name));
+            failures.push(format!(
+                "{}: {text} is no address with prefix",
+                present.name
+            ));
             continue;
         };
         match netlink.add_address(present, prefix).await {

@@ -88,11 +88,6 @@ mod tests {
         );
         remember(&file, child.pid()).unwrap();
         assert!(end(&file, Duration::from_secs(5)).unwrap());
-        assert!(
-            child
-                .wait(Some(Duration::from_secs(5)))
-                .unwrap()
-                .is_some()
-        );
+        assert!(child.wait(Some(Duration::from_secs(5))).unwrap().is_some());
     }
 }

@@ -205,11 +205,7 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(
-        &self,
-        inner: MutexGuard<'a, Inner>,
-        limit: Duration,
-    ) -> MutexGuard<'a, Inner> {
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, limit: Duration) -> MutexGuard<'a, Inner> {
         self.changed
             .wait_timeout(inner, limit)
             .unwrap_or_else(PoisonError::into_inner)

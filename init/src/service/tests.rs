@@ -57,7 +57,12 @@ fn a_killed_program_is_started_again_and_its_output_is_kept() {
     let child = service.shared.lock().child.clone().unwrap();
     child.signal(9).unwrap();
     machine.until("started again", || service.status().starts == 2);
-    assert!(machine.screen.text().contains("ended by signal 9; starting it again in 0.0 s"));
+    assert!(
+        machine
+            .screen
+            .text()
+            .contains("ended by signal 9; starting it again in 0.0 s")
+    );
     let exit = service.stop(LONG).unwrap();
     assert_eq!(exit, Some(Exit::Signal(15)));
     machine.until("over", || service.shared.lock().over);
@@ -124,11 +129,14 @@ fn a_missing_view_is_waited_for_and_told_once() {
         stale: vec![],
         alone: false,
     };
-    let service =
-        Service::start(spec, &machine.layout, &machine.screen.console()).unwrap();
+    let service = Service::start(spec, &machine.layout, &machine.screen.console()).unwrap();
     thread::sleep(VIEW_POLL * 4);
     assert_eq!(service.status().starts, 0);
-    let told = machine.screen.text().matches("waiting for the view").count();
+    let told = machine
+        .screen
+        .text()
+        .matches("waiting for the view")
+        .count();
     assert_eq!(told, 1, "{}", machine.screen.text());
     assert_eq!(service.stop(LONG).unwrap(), None);
 }

@@ -73,7 +73,11 @@ pub const STEPS: [Step<Machine>; 9] = [
         name: "volumes",
         share: Share::seconds(3, 14),
         run: |machine, limit| {
-            if !machine.core.as_ref().is_some_and(|core| core.status().ready) {
+            if !machine
+                .core
+                .as_ref()
+                .is_some_and(|core| core.status().ready)
+            {
                 return Ok("core is not running".into());
             }
             let socket = machine.layout.run().join("core.sock");
@@ -138,20 +142,18 @@ pub const STEPS: [Step<Machine>; 9] = [
 
 /// Takes the machine down. Returns only if the kernel refuses to stop.
 pub fn run(stop: Stop, machine: &Machine) {
-    for service in [
-        &machine.user_docker,
-        &machine.core,
-        &machine.system_docker,
-    ]
-    .into_iter()
-    .flatten()
+    for service in [&machine.user_docker, &machine.core, &machine.system_docker]
+        .into_iter()
+        .flatten()
     {
         service.no_restart();
     }
     take_steps(&STEPS, machine, &machine.console, TOTAL);
     machine.console.line(format!("shutdown: {}", stop.word()));
     if let Err(error) = reboot(stop.command()) {
-        machine.console.line(format!("shutdown: the kernel refuses: {error}"));
+        machine
+            .console
+            .line(format!("shutdown: the kernel refuses: {error}"));
     }
 }
 
@@ -274,7 +276,10 @@ mod tests {
             "fails: FAILED: no program docker",
             "works: in ",
         ] {
-            assert!(text.contains(&format!("shutdown: {line}")), "{line:?}: {text}");
+            assert!(
+                text.contains(&format!("shutdown: {line}")),
+                "{line:?}: {text}"
+            );
         }
     }
 

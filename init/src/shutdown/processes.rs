@@ -63,11 +63,14 @@ fn signal_all(proc: &Path, own: i32, signal: Signal) {
 fn others(proc: &Path, own: i32) -> Vec<Running> {
     let mut found = Vec::new();
     for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
-        let has_program =
-            fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty());
+        let has_program = fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty());
         if pid == 1 || pid == own || !has_program {
             continue;
         }

@@ -38,9 +38,15 @@ impl std::fmt::Display for Report {
         if self.forced > 0 {
             write!(f, ", {} by force", self.forced)?;
         }
-        for (what, paths) in [("detached while busy", &self.detached), ("left", &self.left)] {
+        for (what, paths) in [
+            ("detached while busy", &self.detached),
+            ("left", &self.left),
+        ] {
             if !paths.is_empty() {
-                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 write!(f, "; {what}: {}", paths.join(", "))?;
             }
         }
@@ -64,9 +70,7 @@ pub fn unmount_all(limit: Duration) -> std::io::Result<Report> {
         take_down(&target, time, &mut report);
     }
     let left = end.saturating_duration_since(Instant::now()).max(ATTEMPT);
-    let read_only = within(left, || {
-        mount_remount("/", MountFlags::RDONLY, c"")
-    });
+    let read_only = within(left, || mount_remount("/", MountFlags::RDONLY, c""));
     if !matches!(read_only, Some(Ok(()))) {
         report.left.push("/".into());
     }
