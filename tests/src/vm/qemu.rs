@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +65,11 @@ impl Qemu {
     /// It is told to die with the thread that starts it, so that a killed test leaves nothing.
     pub(super) fn start(parts: &Parts<'_>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| {
+            sweep(&std::env::temp_dir(), "lazarette-vm-");
+            sweep(Path::new("/var/tmp"), "lazarette-");
+        });
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // The paths of sockets are short: not below target/.
         let directory =
@@ -136,6 +142,24 @@ impl Drop for Qemu {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Removes the directories `PREFIX<process>-<number>` of processes that are gone: one that is killed
+/// cannot clean up.
+fn sweep(parent: &Path, prefix: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let rest = name
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.split_once('-'));
+        let Some(process) = rest.and_then(|(process, _)| process.parse::<u32>().ok()) else {
+            continue;
+        };
+        if !Path::new("/proc").join(process.to_string()).exists() {
+            // Somebody else may sweep too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -237,4 +261,33 @@ pub(super) fn create_image(path: &Path, backing: Option<&Path>, bytes: u64) -> R
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_dead_processes_left_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let mine = format!("lazarette-vm-{}-0", std::process::id());
+        // No process has a number this high.
+        for name in [
+            mine.as_str(),
+            "lazarette-vm-4294967295-0",
+            "lazarette-vm-x-0",
+            "other",
+        ] {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        sweep(parent.path(), "lazarette-vm-");
+        let mut left: Vec<_> = fs::read_dir(parent.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mut expected = [mine, "lazarette-vm-x-0".to_owned(), "other".to_owned()];
+        expected.sort();
+        assert_eq!(left, expected);
+    }
 }
