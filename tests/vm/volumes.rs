@@ -115,7 +115,7 @@ fn a_volume_is_a_directory_made_on_demand(guest: &Guest) -> Result<()> {
         done
         "#,
     )?;
-    let paths = ["../home", "/etc", "a/../../b", "a//b", ""];
+    let paths = ["../home", "/etc", "a/../../b", ""];
     for (number, path) in paths.into_iter().enumerate() {
         let script = format!(
             "docker volume create -d nfs -o server=nas.test -o export=/srv/home -o path='{path}' evil{number}"
