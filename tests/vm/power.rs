@@ -67,7 +67,7 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             "a volume, and a container that is always restarted",
             r#"
             docker volume create -d nfs -o server=nas.test -o export=/srv/media -o path=always media > /dev/null
-            docker run -d --name w --restart always -v media:/data busybox sh -c \
+            docker run -d --name w0 --restart always -v media:/data busybox sh -c \
                 'while :; do date +%s >> /data/w; sync; sleep 0.5; done' > /dev/null
             until_ok 30 test -s /var/lib/lab/nas/srv/media/always/w
             system-docker rm -f udev > /dev/null
