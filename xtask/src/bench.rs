@@ -14,7 +14,7 @@ use crate::packages::{self, Need};
 use crate::progress::{say, step};
 
 /// Rounds of writing and reading; the ratio is that of the medians.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 20;
 /// How much is written and read each time.
 const MIB: usize = 16;
 
