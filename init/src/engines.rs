@@ -96,7 +96,8 @@ pub fn core(layout: &Layout) -> Result<Spec, Error> {
             "/run/docker.sock",
             "--notify",
         ]),
-        environment: vec![],
+        // Its short-lived threads need no heaps of their own.
+        environment: vec![("MALLOC_ARENA_MAX", "1".into())],
         view: None,
         stale: vec![],
         alone: true,

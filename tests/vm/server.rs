@@ -27,7 +27,7 @@ END
         docker volume create -d nfs -o server=nas.test -o export=/srv/media used > /dev/null
         docker volume create -d nfs -o server=nas.test -o export=/srv/home idle > /dev/null
         writer w0 used
-        until_ok 20 test -s /var/lib/lab/nas/srv/media/w0
+        until_ok 60 test -s /var/lib/lab/nas/srv/media/w0
         nas block
         sleep 3
         "#,
@@ -83,7 +83,7 @@ fn a_restarted_server_gives_its_locks_back(guest: &Guest) -> Result<()> {
         docker run -d --name holder $flock -v media:/data busybox sh -c \
             'touch /data/lock; exec flock /data/lock sh -c "while sleep 0.2; do echo x >> /data/held || echo failed >> /errors; done"' > /dev/null
         writer w0 media
-        until_ok 30 test -s /var/lib/lab/nas/srv/media/held
+        until_ok 120 test -s /var/lib/lab/nas/srv/media/held
         nas restart
         writes w0 /var/lib/lab/nas/srv/media/w0
         unharmed w0 /var/lib/lab/nas/srv/media/w0

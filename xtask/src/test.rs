@@ -15,8 +15,9 @@ use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::{say, step};
 
-/// Machines that run side by side.
-const MACHINES: &str = "--test-threads=2";
+/// Machines that run side by side: one, because each has two processors of its own, and under
+/// emulation two machines on two processors keep each other waiting past every limit.
+const MACHINES: &str = "--test-threads=1";
 
 /// Run the checks and the tests: unit, host (this machine, with two real engines), vm (our OS in
 /// QEMU); all by default.
