@@ -6,20 +6,16 @@
 //! use lazarette_linux::mount::{DetachedMount, Expected, MountOptions};
 //! use lazarette_linux::namespace::MountNamespace;
 //! use lazarette_linux::view::{Rungs, Sharing, View};
-//! # fn receive() -> DetachedMount { unimplemented!() }
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let namespace = MountNamespace::create(|_| Ok::<_, Box<dyn std::error::Error + Send + Sync>>(()))
-//!     .map_err(|error| error.to_string())?;
-//! namespace.pin(Path::new("/run/lazarette/view/mnt"))?;
-//! let view = View::open(namespace, Path::new("/run/lazarette/staging"))?;
-//! let targets = view.target_root(Path::new("/mnt"), Sharing::Shared)?;
-//! let mount = receive();
-//! let expected = Expected::types(["nfs", "nfs4"]);
-//! targets.attach(Path::new("nas/media"), mount, &expected, MountOptions::default())?;
-//! targets.detach(Path::new("nas/media"), Rungs::default())?;
-//! # Ok(())
-//! # }
+//! /// Takes the mount that a plugin host has sent.
+//! fn place(mount: DetachedMount) -> Result<(), Box<dyn std::error::Error>> {
+//!     let namespace = MountNamespace::create_pinned(Path::new("/run/lazarette/view/mnt"))?;
+//!     let view = View::open(namespace, Path::new("/run/lazarette/staging"))?;
+//!     let targets = view.target_root(Path::new("/mnt"), Sharing::Shared)?;
+//!     let expected = Expected::types(["nfs", "nfs4"]);
+//!     targets.attach(Path::new("nas/media"), mount, &expected, MountOptions::default())?;
+//!     targets.detach(Path::new("nas/media"), Rungs::default())?;
+//!     Ok(())
+//! }
 //! ```
 //!
 //! - A [`TargetRoot`] is a tmpfs of ours that is read-only in the view. A directory is on it only
