@@ -28,6 +28,7 @@ mod reaper;
 mod run;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -56,6 +57,8 @@ pub struct Command {
     environment: Vec<(OsString, OsString)>,
     directory: PathBuf,
     stdin: Vec<u8>,
+    stdin_file: Option<File>,
+    stdout_file: Option<File>,
     deadline: Duration,
     keep: usize,
     setup: ChildSetup,
@@ -70,6 +73,8 @@ impl Command {
             environment: Vec::new(),
             directory: PathBuf::from("/"),
             stdin: Vec::new(),
+            stdin_file: None,
+            stdout_file: None,
             deadline: DEFAULT_DEADLINE,
             keep: DEFAULT_KEEP,
             setup: ChildSetup::default(),
@@ -113,6 +118,22 @@ impl Command {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Lets the program read this file (or pipe) on standard input (for [`Command::run`]), instead
+    /// of bytes.
+    #[must_use]
+    pub fn stdin_file(mut self, file: File) -> Self {
+        self.stdin_file = Some(file);
+        self
+    }
+
+    /// Lets the program write standard output into this file (or pipe), of which nothing is kept
+    /// (for [`Command::run`]).
+    #[must_use]
+    pub fn stdout_file(mut self, file: File) -> Self {
+        self.stdout_file = Some(file);
         self
     }
 

@@ -43,19 +43,22 @@ impl Output {
 pub(super) fn run(mut command: Command) -> Result<(Output, Identity), CommandError> {
     let (limit, keep) = (command.deadline, command.keep);
     let input = std::mem::take(&mut command.stdin);
+    let (input_file, output_file) = (command.stdin_file.take(), command.stdout_file.take());
     let (mut process, identity) = command.into_process()?;
-    let stdin = if input.is_empty() {
-        Stdio::null()
-    } else {
-        Stdio::piped()
+    let stdin = match input_file {
+        Some(file) => file.into(),
+        None if input.is_empty() => Stdio::null(),
+        None => Stdio::piped(),
     };
     process
         .stdin(stdin)
-        .stdout(Stdio::piped())
+        .stdout(output_file.map_or_else(Stdio::piped, Stdio::from))
         .stderr(Stdio::piped());
     let end = Instant::now() + limit;
     let (mut child, watched) =
         reaper::start(&mut process).map_err(|error| identity.error(Failure::Start(error)))?;
+    // It holds our copies of the files: whoever reads the other end of a pipe waits for them.
+    drop(process);
     let mut session = Session {
         input: child.stdin.take().map(|pipe| Input::new(pipe, input)),
         stdout: Tail::new(child.stdout.take().map(OwnedFd::from), keep),

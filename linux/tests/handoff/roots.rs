@@ -177,9 +177,8 @@ fn another_process_finds_everything_by_the_pin_alone() {
     let program = std::env::current_exe().unwrap();
     outer
         .enter(|_| {
-            let view = namespace();
             let pin = directory.join("pin/mnt");
-            view.pin(&pin).unwrap();
+            let view = MountNamespace::create_pinned(&pin).unwrap();
             view.pin(&pin).unwrap();
             assert!(MountNamespace::open_pin(&pin).unwrap().is_same(&view));
             let first = View::open(view, &directory.join("staging")).unwrap();
