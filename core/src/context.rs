@@ -8,9 +8,12 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
-use crate::manifest::{Capabilities, Manifest, Privileges, UrlMapping};
+use crate::manifest::{Action, Capabilities, Manifest, Privileges, UrlMapping};
 use crate::name::Kind;
-use crate::volume::{Created, Health, ListedVolume, Mounted, Removed, Volume, VolumeId};
+use crate::volume::{
+    CloneSource, Created, Found, Health, ListedVolume, Mounted, Removed, SnapshotId, Volume,
+    VolumeId,
+};
 
 /// A named source of storage: the exports of a server, a volume group, a pool, …
 ///
@@ -28,6 +31,20 @@ pub trait StorageContext: Send + Sync + Sized + 'static {
     /// A volume's own options. Keep it flat: `docker volume create -o key=value` fills it.
     type VolumeOptions: DeserializeOwned + Serialize + JsonSchema;
 
+    /// What [`act`](Self::act) can do.
+    fn actions() -> Vec<Action> {
+        Vec::new()
+    }
+
+    /// Looks for storage that no context has yet, and changes nothing. Runs in a container of its
+    /// own with the kind's privileges; needs [`Capability::Scan`](crate::manifest::Capability::Scan).
+    ///
+    /// # Errors
+    /// What the storage refuses.
+    fn scan() -> Result<Vec<Found>> {
+        Err(Error::unsupported("be looked for", Self::KIND))
+    }
+
     /// Brings the context up: imports, activates, looks at the server. Does not wait for a
     /// server that is away: that is [`health`](Self::health)'s to tell and
     /// [`mount`](Self::mount)'s to fail on.
@@ -44,6 +61,12 @@ pub trait StorageContext: Send + Sync + Sized + 'static {
     /// What its container must be allowed.
     fn privileges() -> Privileges {
         Privileges::default()
+    }
+
+    /// The context option that names what only one context may have at a time (a pool, a volume
+    /// group): core refuses a second context of this kind that gives it the same value.
+    fn exclusive() -> Option<&'static str> {
+        None
     }
 
     /// How a URL for `laz attach` maps onto options.
@@ -88,6 +111,86 @@ pub trait StorageContext: Send + Sync + Sized + 'static {
     /// `Busy` if something in this container uses it.
     fn unmount(&self, call: &Call, volume: VolumeId) -> Result<()>;
 
+    /// Takes a snapshot of the volume, which may be mounted and in use.
+    ///
+    /// # Errors
+    /// `Unsupported` by default, and what the storage refuses.
+    fn snapshot(
+        &self,
+        _call: &Call,
+        _volume: &Volume<Self::VolumeOptions>,
+        _snapshot: SnapshotId,
+    ) -> Result<Created> {
+        Err(Error::unsupported("take snapshots", Self::KIND))
+    }
+
+    /// Removes a snapshot of the volume.
+    ///
+    /// # Errors
+    /// `Busy` if a clone needs it; `Unsupported` by default, and what the storage refuses.
+    fn remove_snapshot(
+        &self,
+        _call: &Call,
+        _volume: &Volume<Self::VolumeOptions>,
+        _snapshot: SnapshotId,
+    ) -> Result<Removed> {
+        Err(Error::unsupported("remove snapshots", Self::KIND))
+    }
+
+    /// Brings the volume back to a snapshot; what was written since is lost, the snapshot stays.
+    /// The volume is not mounted meanwhile.
+    ///
+    /// # Errors
+    /// `Unsupported` by default, and what the storage refuses.
+    fn rollback(
+        &self,
+        _call: &Call,
+        _volume: &Volume<Self::VolumeOptions>,
+        _snapshot: SnapshotId,
+    ) -> Result<()> {
+        Err(Error::unsupported("roll back", Self::KIND))
+    }
+
+    /// Makes `volume` with the content of another one of this context, or finds it made. It is
+    /// written to apart from its source, mounts beside it, and is removed like any other.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `Unsupported` by default.
+    fn clone_volume(
+        &self,
+        _call: &Call,
+        _volume: &Volume<Self::VolumeOptions>,
+        _source: &CloneSource<Self::VolumeOptions>,
+    ) -> Result<Created> {
+        Err(Error::unsupported("be cloned", Self::KIND))
+    }
+
+    /// Gives the volume the size that its options now say, while it is mounted if the storage
+    /// can. With [`Capability::Resize`](crate::manifest::Capability::Resize) the option is `size`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it cannot be made smaller, `Busy` if only not while it is mounted;
+    /// `Unsupported` by default, and what the storage refuses.
+    fn resize(&self, _call: &Call, _volume: &Volume<Self::VolumeOptions>) -> Result<()> {
+        Err(Error::unsupported("be resized", Self::KIND))
+    }
+
+    /// Does one of [`actions`](Self::actions), to `volume` or to the context as a whole. The
+    /// value is shown to whoever asked: a text, an object, or a list of objects as a table.
+    /// Unlike the other calls it is never repeated by itself.
+    ///
+    /// # Errors
+    /// `Unsupported` by default, `InvalidArgument` for bad parameters, and what the storage refuses.
+    fn act(
+        &self,
+        _call: &Call,
+        action: &str,
+        _volume: Option<&Volume<Self::VolumeOptions>>,
+        _parameters: serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        Err(Error::unsupported(action, Self::KIND))
+    }
+
     /// How the context is. Cheap and bounded: tell what a background thread has found last.
     fn health(&self) -> Health;
 
@@ -110,6 +213,8 @@ pub trait StorageContext: Send + Sync + Sized + 'static {
             capabilities: Self::capabilities(),
             privileges: Self::privileges(),
             url: Self::url(),
+            actions: Self::actions(),
+            exclusive: Self::exclusive().map(Into::into),
         }
     }
 }
@@ -122,6 +227,8 @@ pub trait Sink: Send + Sync {
     fn progress(&self, id: u64, message: &str, share: Option<f32>);
     /// Whether core has taken the call back.
     fn cancelled(&self, id: u64) -> bool;
+    /// The context's health has changed: core should ask for it now.
+    fn changed(&self);
 }
 
 /// How loud a log line is.
@@ -157,6 +264,12 @@ impl Host {
     /// Writes a line to the context's log (`laz logs CONTEXT`).
     pub fn log(&self, level: Level, message: impl AsRef<str>) {
         self.sink.log(level, message.as_ref());
+    }
+
+    /// Has core ask for [`StorageContext::health`] now instead of in two seconds: for what should
+    /// be mended at once.
+    pub fn changed(&self) {
+        self.sink.changed();
     }
 
     /// The directory of this container below which the plugin mounts; writable, private, and

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::name::{ContextName, Kind, VolumeName};
-use crate::volume::{HealthState, VolumeId};
+use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
+use crate::volume::{Activity, Capacity, Found, HealthState, SnapshotId, VolumeId};
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,12 +33,85 @@ pub enum Request {
         /// Also with its storage away; what cannot be cleaned up there is left there.
         #[serde(default)]
         force: bool,
+        /// Its snapshots with it; without this a volume that has any is refused.
+        #[serde(default)]
+        snapshots: bool,
     },
-    /// Makes a volume from a URL such as `nfs://nas/media` and mounts it below `/mnt`. Done: [`VolumeStatus`].
+    /// Gives a volume that nothing uses another name; its storage is not touched. Done: [`VolumeStatus`].
+    VolumeRename {
+        /// Its name.
+        name: VolumeName,
+        /// Its new name.
+        to: VolumeName,
+    },
+    /// Gives a volume another size. Items: [`Progress`]. Done: [`VolumeStatus`].
+    VolumeResize {
+        /// Its name.
+        name: VolumeName,
+        /// The size it is to have, as its option `size` is written (`20G`).
+        size: String,
+    },
+    /// Makes a volume with the content of another one of the same context. Items: [`Progress`].
+    /// Done: [`VolumeStatus`].
+    VolumeClone {
+        /// The volume to clone.
+        source: VolumeName,
+        /// Its snapshot to clone; none: the volume as it is.
+        #[serde(default)]
+        snapshot: Option<SnapshotName>,
+        /// The name of the new volume.
+        name: VolumeName,
+        /// What is to be different from the options of the source.
+        #[serde(default)]
+        options: BTreeMap<String, String>,
+    },
+    /// Brings a volume that nothing uses back to a snapshot of it. Items: [`Progress`]. Done:
+    /// [`VolumeStatus`].
+    VolumeRollback {
+        /// Its name.
+        name: VolumeName,
+        /// The snapshot.
+        snapshot: SnapshotName,
+    },
+    /// Takes a snapshot of a volume. Done: [`SnapshotStatus`].
+    VolumeSnapshot {
+        /// The volume's name.
+        name: VolumeName,
+        /// The snapshot's name; none: the time.
+        #[serde(default)]
+        snapshot: Option<SnapshotName>,
+    },
+    /// Removes a snapshot. Done: null.
+    SnapshotRemove {
+        /// The volume's name.
+        name: VolumeName,
+        /// The snapshot's name.
+        snapshot: SnapshotName,
+    },
+    /// One of the kind's own actions (see [`crate::Manifest::actions`]). The client has asked its
+    /// user about what is lost by it; core takes the call back if the client goes. Items:
+    /// [`Progress`]. Done: what the action says: text, an object, or a list of objects.
+    Act {
+        /// What it is done to.
+        on: ActTarget,
+        /// Which action.
+        action: String,
+        /// Its parameters as text; core gives them the types that the action's schema has.
+        #[serde(default)]
+        parameters: BTreeMap<String, String>,
+    },
+    /// Looks for storage that no context has yet, and changes nothing. Done: a list of [`Scanned`].
+    Scan {
+        /// Which kinds look; none: all that can.
+        #[serde(default)]
+        kinds: Vec<Kind>,
+    },
+    /// Takes over what a URL names. `nfs://nas/media`, `zfs:tank/media`: one volume, mounted below
+    /// `/mnt`. `zfs:tank`: a whole context, with all it lists below `/mnt/tank`. Done: [`Attached`].
     Attach {
         /// The URL.
         url: String,
-        /// The volume's name; none: derived from the URL.
+        /// The volume's or the context's name; none: derived from the URL.
         #[serde(default)]
         name: Option<VolumeName>,
         /// Further options of the kind.
@@ -48,9 +121,9 @@ pub enum Request {
         #[serde(default)]
         read_only: bool,
     },
-    /// Takes back an attach: unmounts and forgets the volume, removes no data. Done: null.
+    /// Takes back an attach: unmounts and forgets the volume or the context, removes no data. Done: null.
     Detach {
-        /// The volume's name.
+        /// The volume's or the context's name.
         name: VolumeName,
         /// Detach lazily although something in the view uses it.
         #[serde(default)]
@@ -84,6 +157,55 @@ pub enum Request {
     Drain,
     /// The kinds core can serve. Done: a list of [`crate::Manifest`].
     Kinds,
+    /// The plugins that this machine has. Done: [`Plugins`].
+    Plugins,
+    /// Installs a plugin, or replaces it. Done: [`PluginStatus`].
+    PluginInstall(PluginInstall),
+    /// Removes a plugin that no context needs. Done: null.
+    PluginRemove {
+        /// Its kind.
+        kind: Kind,
+    },
+}
+
+/// A plugin to be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginInstall {
+    /// Its image, which user Docker has or a registry. None: an archive as `docker save` makes it
+    /// follows, in frames of bytes instead of JSON, the last of which is empty.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// It takes the place of the one of its kind, whose containers are made anew.
+    #[serde(default)]
+    pub upgrade: bool,
+    /// Also under containers that lose their mounts for a moment by that.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The plugins that a machine has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugins {
+    /// One for each kind.
+    pub plugins: Vec<PluginStatus>,
+    /// A sentence for each image that should be one and is not used.
+    pub problems: Vec<String>,
+}
+
+/// A plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// What it serves.
+    pub kind: Kind,
+    /// Its version.
+    pub version: String,
+    /// The identity of its image.
+    pub image: String,
+    /// The contexts that it serves.
+    pub contexts: Vec<ContextName>,
+    /// What it says of itself.
+    pub manifest: crate::Manifest,
 }
 
 /// A volume to be made.
@@ -101,6 +223,49 @@ pub struct NewVolume {
     /// Options of the volume, and of its context if that is to be found or made.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+/// What an action is done to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActTarget {
+    /// A context.
+    Context(ContextName),
+    /// A volume.
+    Volume(VolumeName),
+}
+
+/// What an attach has made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attached {
+    /// One volume, which is mounted.
+    Volume(Box<VolumeStatus>),
+    /// A context, which is open.
+    Context(Box<ContextStatus>),
+}
+
+/// How far something is, as an item of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub message: String,
+    /// How much of it is done, between 0 and 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f32>,
+}
+
+/// What one kind has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scanned {
+    /// The kind.
+    pub kind: Kind,
+    /// What is there and belongs to no context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Found>,
+    /// Why it could not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
 }
 
 /// What core answers.
@@ -149,12 +314,25 @@ pub struct ContextStatus {
     pub reason: Option<String>,
     /// Seconds until core tries again, if it will.
     pub retry_in_seconds: Option<u64>,
-    /// Whether the cloud-config declares it (or it was made for a volume).
+    /// Whether the cloud-config declares it.
     pub declared: bool,
+    /// Whether `laz attach` took it over; if neither, it was made for a volume and goes with the last.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub attached: bool,
     /// The storage container's short identity.
     pub container: Option<String>,
     /// Workers given up on because the storage does not let them end.
     pub abandoned: u32,
+    /// How full it is, if that is one number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// Long work that its storage does by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activities: Vec<Activity>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Where a context is on its way up.
@@ -210,6 +388,45 @@ pub struct VolumeStatus {
     pub used_by: Vec<String>,
     /// When it was made, RFC 3339.
     pub created_at: String,
+    /// Its size as its options have it, if they have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The size that it is being given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_size: Option<String>,
+    /// Its snapshots, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotStatus>,
+}
+
+/// A snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Its name, unique among those of its volume.
+    pub name: SnapshotName,
+    /// Core's identity of it.
+    pub id: SnapshotId,
+    /// When it was asked for, RFC 3339.
+    pub created_at: String,
+    /// What core is doing with it.
+    pub phase: SnapshotPhase,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where a snapshot is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotPhase {
+    /// Being taken.
+    Pending,
+    /// There.
+    Taken,
+    /// Its volume is being brought back to it.
+    RollingBack,
+    /// Being removed.
+    Leaving,
 }
 
 /// Where a volume is on its way.

@@ -37,5 +37,7 @@ pub mod planner;
 pub use context::{Call, Host, StorageContext};
 pub use error::{Error, ErrorKind, Result};
 pub use manifest::{Capabilities, Manifest, Privileges};
-pub use name::{ContextName, Kind, OptionText, VolumeName};
-pub use volume::{Created, Health, HealthState, ListedVolume, Mounted, Removed, VolumeId};
+pub use name::{ContextName, Kind, OptionText, SnapshotName, VolumeName};
+pub use volume::{
+    Created, Health, HealthState, ListedVolume, Mounted, Removed, SnapshotId, VolumeId,
+};

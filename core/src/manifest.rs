@@ -31,18 +31,93 @@ pub struct Manifest {
     /// How a URL for `laz attach` maps onto options, if the kind has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<UrlMapping>,
+    /// What can be done to its contexts and volumes beyond what every kind can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+    /// The context option that names what only one context may have at a time: a second context
+    /// of the kind that gives it the same value is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<String>,
 }
 
-/// `scheme://authority/path` as options: `nfs://nas/media` sets `server: nas`, `export: /media`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How a URL becomes options.
+///
+/// | URL | `authority` | `root` | `path` |
+/// |---|---|---|---|
+/// | `nfs://nas/media` | `server: nas` | – | `export: /media` |
+/// | `gluster://g1,g2/gv0/apps` | `servers: [g1, g2]` | `volume: gv0` | `path: apps` |
+/// | `zfs:tank/media` | – | `pool: tank` | `dataset: media` |
+///
+/// Without a path the URL names the whole context: all that it lists appears below `/mnt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UrlMapping {
     /// The scheme, usually the kind.
     pub scheme: String,
-    /// The context option that the authority becomes.
-    pub authority: String,
-    /// The volume option that the path (with its leading `/`) becomes.
+    /// The context option that the authority becomes; a list if it contains commas. None: the
+    /// URL has no authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// The context option that the first part of the path becomes; none: it is part of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The volume option that the path, or what `root` leaves of it, becomes: with its leading
+    /// `/` if there is no `root`, without it after one.
     pub path: String,
 }
+
+/// Something that can be done to a context (`laz pool scrub tank`) or a volume (`laz volume
+/// send db`), defined by the kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// The verb: `scrub`, `replace`, `send`.
+    pub name: String,
+    /// One line for `--help`.
+    pub summary: String,
+    /// What it is done to.
+    pub on: ActionOn,
+    /// JSON schema of its parameters: a flat object.
+    pub parameters: Value,
+    /// What is lost by it, as `laz` asks before it goes on (`all data on the new device`);
+    /// none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses: Option<String>,
+}
+
+/// What an action is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionOn {
+    /// The context as a whole.
+    Context,
+    /// One of its volumes.
+    Volume,
+}
+
+impl Action {
+    /// An action whose parameters have the shape `P`, which should refuse unknown fields. Use
+    /// [`NoParameters`] where there are none.
+    pub fn new<P: schemars::JsonSchema>(on: ActionOn, name: &str, summary: &str) -> Self {
+        Self {
+            name: name.into(),
+            summary: summary.into(),
+            on,
+            parameters: schemars::schema_for!(P).to_value(),
+            loses: None,
+        }
+    }
+
+    /// The same action, about which `laz` asks first because it loses `what`.
+    #[must_use]
+    pub fn losing(mut self, what: &str) -> Self {
+        self.loses = Some(what.into());
+        self
+    }
+}
+
+/// The parameters of an action that has none.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
 
 /// What a kind of volume can do beyond mount and unmount.
 pub type Capabilities = BTreeSet<Capability>;
@@ -62,12 +137,12 @@ pub enum Capability {
     Rollback,
     /// Volumes can be cloned.
     Clone,
-    /// Volumes can be grown.
+    /// Volumes can be grown, and shrunk where the file system can: their option is `size`.
     Resize,
     /// What exists already can be taken over.
     Import,
-    /// The data can be checked while in use.
-    Scrub,
+    /// What belongs to no context yet can be looked for ([`crate::StorageContext::scan`]).
+    Scan,
     /// The same volume may be used from several machines.
     Shared,
 }
@@ -80,10 +155,24 @@ pub struct Privileges {
     pub capabilities: BTreeSet<String>,
     /// Device nodes (`/dev/fuse`).
     pub devices: Vec<String>,
+    /// Whether it sees all of the host's `/dev` as it changes, and may use every block device
+    /// and the device mapper.
+    pub all_devices: bool,
+    /// Directories of the host, made if missing, that it shares with the host and with other
+    /// containers (`/run/lock/lvm`).
+    pub host_directories: Vec<String>,
+    /// Files of the host that it may read if they exist (`/etc/hostid`).
+    pub host_files: Vec<String>,
+    /// Whether it may read the context's secrets: the host's `/etc/lazarette/secrets/CONTEXT` at
+    /// `/run/secrets`.
+    pub secrets: bool,
     /// Whether it joins the host's network.
     pub host_network: bool,
     /// Kernel modules that core's side must provide before the container starts.
     pub kernel_modules: Vec<String>,
+    /// The image that builds those modules for the running kernel if it has none of them: see
+    /// docs/kernel-modules.md for what it is given and what it leaves.
+    pub module_builder: Option<String>,
     /// Directories that must be writable in the otherwise read-only container; each a tmpfs.
     pub writable: Vec<String>,
     /// Memory limit in MiB; none: core's default of 256.

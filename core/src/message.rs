@@ -12,10 +12,10 @@ use serde_json::Value;
 use crate::context::{Call, Level, StorageContext};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::volume::{Volume, VolumeId};
+use crate::volume::{CloneSource, SnapshotId, Volume, VolumeId};
 
 /// The version of this protocol. A difference in `major` refuses the connection.
-pub const PROTOCOL: Version = Version { major: 1, minor: 0 };
+pub const PROTOCOL: Version = Version { major: 1, minor: 1 };
 
 /// A protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,49 @@ pub enum Method {
         /// The volume.
         id: VolumeId,
     },
+    /// [`StorageContext::snapshot`]. Reply: [`crate::Created`].
+    Snapshot {
+        /// The volume.
+        volume: VolumeParams,
+        /// The snapshot to be.
+        snapshot: SnapshotId,
+    },
+    /// [`StorageContext::remove_snapshot`]. Reply: [`crate::Removed`].
+    RemoveSnapshot {
+        /// The volume.
+        volume: VolumeParams,
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// [`StorageContext::rollback`]. Reply: null.
+    Rollback {
+        /// The volume.
+        volume: VolumeParams,
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// [`StorageContext::clone_volume`]. Reply: [`crate::Created`].
+    Clone {
+        /// The volume to be.
+        volume: VolumeParams,
+        /// What it is made of.
+        source: CloneSource,
+    },
+    /// [`StorageContext::resize`]. Reply: null.
+    Resize {
+        /// The volume, with the size it is to have.
+        volume: VolumeParams,
+    },
+    /// [`StorageContext::act`]. Reply: any value.
+    Act {
+        /// Which action.
+        action: String,
+        /// The volume; none: the context.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<VolumeParams>,
+        /// Its parameters.
+        parameters: Value,
+    },
     /// [`StorageContext::health`]. Reply: [`crate::Health`].
     Health,
     /// [`StorageContext::close`]. Reply: null.
@@ -96,7 +139,20 @@ pub enum Method {
 impl Method {
     /// Every method's name.
     pub const NAMES: &'static [&'static str] = &[
-        "open", "create", "remove", "list", "mount", "unmount", "health", "close",
+        "open",
+        "create",
+        "remove",
+        "list",
+        "mount",
+        "unmount",
+        "snapshot",
+        "remove_snapshot",
+        "rollback",
+        "clone",
+        "resize",
+        "act",
+        "health",
+        "close",
     ];
 
     /// The method's name on the wire and in the C ABI.
@@ -108,6 +164,12 @@ impl Method {
             Self::List => "list",
             Self::Mount { .. } => "mount",
             Self::Unmount { .. } => "unmount",
+            Self::Snapshot { .. } => "snapshot",
+            Self::RemoveSnapshot { .. } => "remove_snapshot",
+            Self::Rollback { .. } => "rollback",
+            Self::Clone { .. } => "clone",
+            Self::Resize { .. } => "resize",
+            Self::Act { .. } => "act",
             Self::Health => "health",
             Self::Close => "close",
         }
@@ -157,6 +219,8 @@ pub enum FromPlugin {
         /// Between 0 and 1 where known.
         share: Option<f32>,
     },
+    /// The context's health has changed: ask for it. Since protocol 1.1.
+    Changed,
     /// A line for the context's log.
     Log {
         /// How loud.
@@ -190,6 +254,31 @@ pub fn dispatch<C: StorageContext>(context: &C, call: &Call, method: &Method) ->
             json(&context.mount(call, &typed(volume)?, *read_only)?)
         }
         Method::Unmount { id } => json(&context.unmount(call, *id)?),
+        Method::Snapshot { volume, snapshot } => {
+            json(&context.snapshot(call, &typed(volume)?, *snapshot)?)
+        }
+        Method::RemoveSnapshot { volume, snapshot } => {
+            json(&context.remove_snapshot(call, &typed(volume)?, *snapshot)?)
+        }
+        Method::Rollback { volume, snapshot } => {
+            json(&context.rollback(call, &typed(volume)?, *snapshot)?)
+        }
+        Method::Clone { volume, source } => {
+            let source = CloneSource {
+                volume: typed(&source.volume)?,
+                snapshot: source.snapshot,
+            };
+            json(&context.clone_volume(call, &typed(volume)?, &source)?)
+        }
+        Method::Resize { volume } => json(&context.resize(call, &typed(volume)?)?),
+        Method::Act {
+            action,
+            volume,
+            parameters,
+        } => {
+            let volume = volume.as_ref().map(typed).transpose()?;
+            context.act(call, action, volume.as_ref(), parameters.clone())
+        }
         Method::Health => json(&context.health()),
         Method::Close => json(&context.close()?),
     }

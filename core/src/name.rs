@@ -96,6 +96,10 @@ text_type!(
     VolumeName, check_volume, "^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"
 );
 text_type!(
+    /// The name of a snapshot, unique among those of its volume; written like a volume's.
+    SnapshotName, check_snapshot, "^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"
+);
+text_type!(
     /// Text that becomes a mount option or an argument of a storage tool: 1 to 1,024 bytes,
     /// no comma, no control character, no leading `-`.
     OptionText, check_option, "^[^,\\x00-\\x1f\\x7f-]([^,\\x00-\\x1f\\x7f]*)$"
@@ -124,8 +128,16 @@ fn check_kind(text: &str) -> Result<(), Error> {
 }
 
 fn check_volume(text: &str) -> Result<(), Error> {
+    check_volume_like("volume name", text)
+}
+
+fn check_snapshot(text: &str) -> Result<(), Error> {
+    check_volume_like("snapshot name", text)
+}
+
+fn check_volume_like(what: &str, text: &str) -> Result<(), Error> {
     check_identifier(
-        "volume name",
+        what,
         text,
         128,
         |c| c.is_ascii_alphanumeric(),

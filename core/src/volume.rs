@@ -50,6 +50,36 @@ pub struct Volume<O = Value> {
     pub options: O,
 }
 
+/// The identity of a snapshot, allocated by core before it is taken and stamped on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SnapshotId(pub uuid::Uuid);
+
+impl SnapshotId {
+    /// A fresh random identity.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a clone is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloneSource<O = Value> {
+    /// The volume to clone, as it is described now. It may be gone again when the clone is
+    /// removed.
+    pub volume: Volume<O>,
+    /// The snapshot of it to clone; none: the volume as it is at this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+}
+
 /// Result of a create: idempotent, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,7 +147,7 @@ pub enum HealthState {
 }
 
 /// A health report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// The context as a whole.
@@ -128,6 +158,58 @@ pub struct Health {
     /// Volumes whose state differs from the context's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeHealth>,
+    /// How full the context is, if that is one number (a pool, a volume group).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// Long work that the storage does by itself: a scrub, a resilver, a heal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activities: Vec<Activity>,
+}
+
+/// How full something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes in use.
+    pub used: u64,
+}
+
+/// Long work that the storage does by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activity {
+    /// What is done: `scrub`, `resilver`, `heal`.
+    pub name: String,
+    /// How much of it is done, between 0 and 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f32>,
+    /// What a person wants to know beside it (`2 h left, no errors so far`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Storage that is there but belongs to no context: what `laz scan` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// What it is: `pool`, `volume group`, `blank disk`.
+    pub what: String,
+    /// Its name: a pool's, or a device's stable path.
+    pub name: String,
+    /// Its size in bytes, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// What a person should know before taking it over (its state, why it cannot be taken over).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The devices it lies on, by stable paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<PathBuf>,
+    /// The URL with which `laz attach` takes it over, if it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 impl Health {
@@ -137,6 +219,8 @@ impl Health {
             state: HealthState::Healthy,
             reason: None,
             volumes: Vec::new(),
+            capacity: None,
+            activities: Vec::new(),
         }
     }
 
@@ -145,7 +229,7 @@ impl Health {
         Self {
             state,
             reason: Some(reason.into()),
-            volumes: Vec::new(),
+            ..Self::healthy()
         }
     }
 }

@@ -30,7 +30,11 @@ mod validate;
 mod yaml;
 
 #[cfg(test)]
-mod tests;
+mod bad_input_tests;
+#[cfg(test)]
+mod load_tests;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod validate_tests;
 
@@ -48,7 +52,8 @@ use crate::name::Kind;
 pub use command_line::from_kernel_command_line;
 pub use model::*;
 pub use options::{
-    OptionInfo, check_options, describe_options, option_names, typed_options, unknown_option,
+    OptionInfo, check_options, describe_options, laid_over, option_names, typed_options,
+    unknown_option,
 };
 pub use schema::schema;
 
@@ -56,6 +61,10 @@ use node::{Finding, Node, Origin, Path};
 
 /// The largest text of one source, in bytes.
 pub const LARGEST_SOURCE: usize = outline::LARGEST_TEXT;
+
+/// The data root of user Docker when the one that was written cannot be understood: no volume can
+/// be called so.
+const NOWHERE: &str = "?";
 
 /// One text that the configuration is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +126,13 @@ pub fn load(sources: &[Source], kinds: &BTreeMap<Kind, Manifest>) -> Loaded {
     let unread: Vec<Path> = findings.iter().map(|found| found.path.clone()).collect();
     let checked = check::check(&document, kinds).into_iter();
     findings.extend(checked.filter(|found| !unread.contains(&found.path)));
+    let data_root = document.at(&rules::data_root_path()).is_some();
     check::take_out(&mut document, &mut findings);
-    let config = build(&document, &mut findings);
+    let mut config = build(&document, &mut findings);
+    if data_root && config.lazarette.docker.data_root.is_none() {
+        // Docker must not fill another place instead: it waits for what is nowhere.
+        config.lazarette.docker.data_root = Some(NOWHERE.into());
+    }
     Loaded {
         config,
         problems: problems(sources, findings),
@@ -235,6 +249,7 @@ fn build(document: &Node, findings: &mut Vec<Finding>) -> CloudConfig {
             docker: UserDocker {
                 args: parts.part(&Path::of(&["lazarette", "docker", "args"])),
                 wait_seconds: parts.part(&Path::of(&["lazarette", "docker", "wait_seconds"])),
+                data_root: parts.part(&rules::data_root_path()),
             },
             storage: Storage {
                 contexts: parts.named(&check::contexts_path()),

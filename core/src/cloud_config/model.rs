@@ -66,6 +66,25 @@ pub struct Lazarette {
     pub console: Option<String>,
 }
 
+impl CloudConfig {
+    /// Where in the view user Docker's own data is, if on a volume.
+    pub fn data_root(&self) -> Option<String> {
+        let text = self.lazarette.docker.data_root.as_ref()?;
+        let declared = text.split_once('/').and_then(|(context, name)| {
+            let volume = self
+                .lazarette
+                .storage
+                .volumes
+                .get(&VolumeName::new(name).ok()?)?;
+            (volume.context.as_str() == context)
+                .then_some(volume)?
+                .mount
+                .clone()
+        });
+        Some(declared.unwrap_or_else(|| format!("/mnt/{text}")))
+    }
+}
+
 /// User Docker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +93,9 @@ pub struct UserDocker {
     pub args: Vec<String>,
     /// How long user Docker's start waits for required volumes, in seconds; none: 90.
     pub wait_seconds: Option<u64>,
+    /// The volume that holds user Docker's own data, as `CONTEXT/VOLUME`: it is required, and user
+    /// Docker is never started without it. None: `/var/lib/docker`.
+    pub data_root: Option<String>,
 }
 
 /// Storage contexts and volumes.

@@ -55,9 +55,21 @@ fn refuse(wrong: Vec<String>) -> Result<(), Error> {
 /// # Errors
 /// `InvalidArgument` naming every option that is unknown, missing or of the wrong form.
 pub fn typed_options(options: &BTreeMap<String, String>, schema: &Value) -> Result<Value, Error> {
+    laid_over(&Map::new(), options, schema)
+}
+
+/// `base` with `options`, typed as [`typed_options`] does, in the place of what it has.
+///
+/// # Errors
+/// As [`typed_options`], about the whole.
+pub fn laid_over(
+    base: &Map<String, Value>,
+    options: &BTreeMap<String, String>,
+    schema: &Value,
+) -> Result<Value, Error> {
     let names = option_names(schema);
     let mut sentences = Vec::new();
-    let mut typed = Map::new();
+    let mut typed = base.clone();
     for (name, text) in options {
         match schema::field(schema, schema, name) {
             Some(field) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::node::{Data, Finding, Node, Path};
-use crate::name::{VolumeName, quoted};
+use crate::name::{ContextName, VolumeName, quoted};
 
 /// Where every volume of the configuration is mounted.
 const ROOT: &str = "/mnt";
@@ -44,7 +44,43 @@ pub(super) fn machine(document: &Node, findings: &mut Vec<Finding>) {
     }
     let args = Path::of(&["lazarette", "docker", "args"]);
     each_text(document, &args, findings, argument);
+    data_root(document, findings);
     commands(document, findings);
+}
+
+/// The path of `data_root`.
+pub(super) fn data_root_path() -> Path {
+    Path::of(&["lazarette", "docker", "data_root"])
+}
+
+/// A data root that is wrong stays what it is: user Docker waits for it, and fills no other place.
+fn data_root(document: &Node, findings: &mut Vec<Finding>) {
+    let path = data_root_path();
+    let Some((node, text)) = document
+        .at(&path)
+        .and_then(|node| Some((node, node.text()?)))
+    else {
+        return;
+    };
+    let is_there = |context: &str| {
+        let contexts = Path::of(&["lazarette", "storage", "contexts"]);
+        entries(document, &contexts).any(|(name, _)| name == context)
+    };
+    let wrong = match text.split_once('/') {
+        Some((context, volume))
+            if ContextName::new(context).is_ok() && VolumeName::new(volume).is_ok() =>
+        {
+            (!is_there(context)).then(|| format!("no context is called `{context}`"))
+        }
+        _ => Some(format!(
+            "{} is no volume: write CONTEXT/VOLUME",
+            quoted(text)
+        )),
+    };
+    if let Some(wrong) = wrong {
+        let message = format!("{wrong}; user Docker does not start without it");
+        findings.push(Finding::ignored(node.origin, path, message));
+    }
 }
 
 fn commands(document: &Node, findings: &mut Vec<Finding>) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::tests::kinds;
+use super::load_tests::kinds;
 use super::validate::{Broken, validate};
 use super::{explain, schema};
 

@@ -41,6 +41,24 @@ impl Backend {
         answer.await.map_err(|_| ending())?
     }
 
+    /// The same for what depends on the kinds that there are: soon after core's start it waits until
+    /// they are known.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_informed<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Supervisor, Reply<T>) + Send + 'static,
+    ) -> Result<T> {
+        self.ask(move |supervisor, reply| {
+            let question = move |supervisor: &mut Supervisor| question(supervisor, reply);
+            if let Some(question) = supervisor.unless_early(question) {
+                question(supervisor);
+            }
+        })
+        .await
+    }
+
     /// Answers from the state as it is now.
     ///
     /// # Errors

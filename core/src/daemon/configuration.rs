@@ -84,6 +84,11 @@ impl Configuration {
             .map(Duration::from_secs)
     }
 
+    /// Where in the view user Docker's own data is to be, if on a volume.
+    pub fn data_root(&self) -> Option<String> {
+        self.loaded.config.data_root()
+    }
+
     /// The JSON schema of a cloud-config.
     pub fn schema(&self) -> Value {
         cloud_config::schema(&self.kinds)
@@ -123,6 +128,7 @@ impl Configuration {
         BTreeMap<VolumeName, VolumeEntry>,
     ) {
         let storage = &self.loaded.config.lazarette.storage;
+        let data_root = self.data_root();
         let contexts = storage.contexts.iter();
         let contexts = contexts.map(|(name, c)| {
             (
@@ -136,9 +142,10 @@ impl Configuration {
                 None => format!("{}/{name}", declared.context),
             };
             let options = Value::Object(declared.options.clone());
+            let is_data_root = data_root == Some(format!("{MNT}/{path}"));
             let mut entry =
                 VolumeEntry::declared(declared.context.clone(), options, path, declared.read_only);
-            entry.required = declared.required;
+            entry.required = declared.required || is_data_root;
             (name.clone(), entry)
         });
         (contexts.collect(), volumes.collect())

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::acts::Acting;
 use super::backend::Backend;
+use super::change_requests::NewClone;
 use super::requests::{Attach, answer};
 use super::steps::Hands;
 use super::supervisor::Message;
-use crate::control::{Request, Response};
-use crate::error::{Error, Result};
+use crate::control::{PluginInstall, Progress, Request, Response};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame;
 use crate::name::ContextName;
 
@@ -109,10 +113,37 @@ impl Client {
             Request::VolumeCreate(new) => {
                 json(&backend.ask(move |s, reply| s.create(new, reply)).await?)
             }
-            Request::VolumeRemove { name, force } => {
-                self.look_who_uses_what().await;
-                let removed = backend.ask(move |s, reply| s.remove(name, force, reply));
+            Request::VolumeRemove {
+                name,
+                force,
+                snapshots,
+            } => {
+                look_who_uses_what(&self.hands).await;
+                let removed = backend.ask(move |s, reply| s.remove(name, force, snapshots, reply));
                 json(&removed.await?)
+            }
+            Request::VolumeRename { .. }
+            | Request::VolumeResize { .. }
+            | Request::VolumeClone { .. }
+            | Request::VolumeRollback { .. }
+            | Request::VolumeSnapshot { .. }
+            | Request::SnapshotRemove { .. } => self.change(request).await,
+            Request::Act {
+                on,
+                action,
+                parameters,
+            } => {
+                let acting = backend.ask_informed(move |s, reply| {
+                    answer(reply, s.acting(&on, &action, &parameters));
+                });
+                let acting = acting.await?;
+                self.act(acting).await
+            }
+            Request::Scan { kinds } => {
+                let scanners =
+                    backend.ask_informed(move |s, reply| answer(reply, s.scanners(&kinds)));
+                let scanners = scanners.await?;
+                json(&self.hands.scan(scanners).await)
             }
             Request::Attach {
                 url,
@@ -129,7 +160,7 @@ impl Client {
                 json(&backend.ask(move |s, reply| s.attach(attach, reply)).await?)
             }
             Request::Detach { name, lazy } => {
-                self.look_who_uses_what().await;
+                look_who_uses_what(&self.hands).await;
                 let detached = backend.ask(move |s, reply| s.detach(name, lazy, reply));
                 json(&detached.await?)
             }
@@ -157,6 +188,11 @@ impl Client {
                 };
                 json(&backend.look(manifests).await?)
             }
+            Request::Plugins => json(&backend.look(|s| Ok(s.plugins())).await?),
+            Request::PluginInstall(wanted) => self.install(wanted).await,
+            Request::PluginRemove { kind } => {
+                json(&self.hands.remove_plugin(&backend, kind).await?)
+            }
             Request::Logs {
                 context,
                 tail,
@@ -166,13 +202,97 @@ impl Client {
         }
     }
 
-    /// Has user Docker's containers listed anew: the last listing may be older than the end of the
-    /// last container that had the volume. A user Docker that is away has to be done without.
-    async fn look_who_uses_what(&self) {
-        if let Ok(Ok(containers)) = timeout(LISTING, self.hands.user.containers()).await {
-            // Core is ending if nobody listens.
-            let listed = Message::UserContainers(containers);
-            let _ = self.hands.messages.send(listed);
+    /// Installs a plugin.
+    async fn install(&mut self, wanted: PluginInstall) -> Result<Value> {
+        let before = self.hands.system.all_images().await;
+        let names = match &wanted.image {
+            Some(image) => self.hands.fetch_plugin(image).await?,
+            // Taken in even if it will be refused: the next request begins behind it.
+            None => self.upload().await?,
+        };
+        let before = before?;
+        let installed = self
+            .hands
+            .install_plugin(&self.backend, names, &before, wanted);
+        json(&installed.await?)
+    }
+
+    /// Passes an archive on to system Docker; the names of what is in it.
+    async fn upload(&mut self) -> Result<Vec<String>> {
+        let (sender, chunks) = mpsc::channel(4);
+        let hands = Arc::clone(&self.hands);
+        let loading = tokio::spawn(async move { hands.system.load(chunks).await });
+        loop {
+            let chunk = timeout(IDLE, self.chunk()).await;
+            let chunk = chunk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let over = chunk.as_ref().is_ok_and(Bytes::is_empty);
+            let broken = chunk.is_err();
+            if !over {
+                // An engine that has ended early says why.
+                let _ = sender.send(chunk).await;
+            }
+            if over || broken {
+                break;
+            }
+        }
+        drop(sender);
+        let ended = |e| Error::internal("loading an image ended early").cause(e);
+        loading.await.map_err(ended)?
+    }
+
+    async fn chunk(&mut self) -> io::Result<Bytes> {
+        let mut header = [0; frame::HEADER];
+        self.stream.read_exact(&mut header).await?;
+        let mut body = vec![0; frame::body_length(header)?];
+        self.stream.read_exact(&mut body).await?;
+        Ok(body.into())
+    }
+
+    /// What is asked of a volume that exists, telling how far it is.
+    async fn change(&mut self, request: Request) -> Result<Value> {
+        let (_unwatched, silence) = mpsc::unbounded_channel();
+        let progress = match &request {
+            Request::VolumeResize { name, .. }
+            | Request::VolumeRollback { name, .. }
+            | Request::VolumeClone { name, .. } => self.hands.watchers.watch(name.clone()),
+            _ => silence,
+        };
+        let work = change(self.backend.clone(), Arc::clone(&self.hands), request);
+        self.telling(work, progress).await
+    }
+
+    /// Runs an action, telling how far it is, for as long as the client stays.
+    async fn act(&mut self, acting: Acting) -> Result<Value> {
+        let (sender, progress) = mpsc::unbounded_channel();
+        let hands = Arc::clone(&self.hands);
+        self.telling(async move { hands.act(acting, sender).await }, progress)
+            .await
+    }
+
+    /// Waits for `work`, telling how far it is; drops it if the client goes.
+    async fn telling(
+        &mut self,
+        work: impl Future<Output = Result<Value>>,
+        mut progress: mpsc::UnboundedReceiver<Progress>,
+    ) -> Result<Value> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    while let Ok(word) = progress.try_recv() {
+                        self.item(json(&word)?).await?;
+                    }
+                    return done;
+                }
+                Some(word) = progress.recv() => self.item(json(&word)?).await?,
+                // A client says nothing while it waits.
+                _ = self.stream.readable() => {
+                    let there = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
+                    if !self.stream.try_read(&mut [0]).as_ref().is_err_and(there) {
+                        return Err(Error::new(ErrorKind::Cancelled, "the client went away"));
+                    }
+                }
+            }
         }
     }
 
@@ -194,7 +314,7 @@ impl Client {
         };
         let first = lines.len().saturating_sub(tail.unwrap_or(usize::MAX));
         for line in &lines[first..] {
-            self.item(format!("core: {line}")).await?;
+            self.item(format!("core: {line}").into()).await?;
         }
         // A context whose container never started has nothing but core's own lines.
         let Ok(stream) = self.hands.system.logs(&context, tail, follow).await else {
@@ -202,15 +322,69 @@ impl Client {
         };
         let mut stream = std::pin::pin!(stream);
         while let Some(line) = stream.next().await {
-            self.item(line?).await?;
+            self.item(line?.into()).await?;
         }
         Ok(Value::Null)
     }
 
-    async fn item(&mut self, line: String) -> Result<()> {
-        self.write(&Response::Item(Value::String(line)))
+    async fn item(&mut self, item: Value) -> Result<()> {
+        self.write(&Response::Item(item))
             .await
             .map_err(|e| Error::internal("the client went away").cause(e))
+    }
+}
+
+/// What is asked of a volume that exists.
+async fn change(backend: Backend, hands: Arc<Hands>, request: Request) -> Result<Value> {
+    match request {
+        Request::VolumeRename { name, to } => {
+            look_who_uses_what(&hands).await;
+            let renamed = backend.ask(move |s, reply| s.rename(name, to, reply));
+            json(&renamed.await?)
+        }
+        Request::VolumeResize { name, size } => {
+            let resized = backend.ask_informed(move |s, reply| s.resize(name, size, reply));
+            json(&resized.await?)
+        }
+        Request::VolumeClone {
+            source,
+            snapshot,
+            name,
+            options,
+        } => {
+            let new = NewClone {
+                source,
+                snapshot,
+                name,
+                options,
+            };
+            let made = backend.ask_informed(move |s, reply| s.clone_volume(new, reply));
+            json(&made.await?)
+        }
+        Request::VolumeRollback { name, snapshot } => {
+            look_who_uses_what(&hands).await;
+            let done = backend.ask_informed(move |s, reply| s.roll_back(name, &snapshot, reply));
+            json(&done.await?)
+        }
+        Request::VolumeSnapshot { name, snapshot } => {
+            let taken = backend.ask_informed(move |s, reply| s.snapshot(name, snapshot, reply));
+            json(&taken.await?)
+        }
+        Request::SnapshotRemove { name, snapshot } => {
+            let removed =
+                backend.ask_informed(move |s, reply| s.remove_snapshot(name, snapshot, reply));
+            json(&removed.await?)
+        }
+        other => Err(Error::internal(format!("no change of a volume: {other:?}"))),
+    }
+}
+
+/// Has user Docker's containers listed anew: the last listing may be older than the end of the
+/// last container that had the volume. A user Docker that is away has to be done without.
+async fn look_who_uses_what(hands: &Hands) {
+    if let Ok(Ok(containers)) = timeout(LISTING, hands.user.containers()).await {
+        // Core is ending if nobody listens.
+        let _ = hands.messages.send(Message::UserContainers(containers));
     }
 }
 

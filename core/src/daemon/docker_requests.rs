@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::requests::{Reply, answer, not_in_use};
+use super::requests::{Reply, answer, not_in_use, without_snapshots};
 use super::settings::limits;
 use super::supervisor::Supervisor;
 use super::volume_api::{Caller, DockerVolume};
@@ -16,9 +16,11 @@ impl Supervisor {
     /// The same for Docker, which asks only once none of its containers has the volume and knows
     /// that better than a listing of a moment ago. What it cannot know is who uses a path below `/mnt`.
     pub fn remove_for_docker(&mut self, name: VolumeName, reply: Reply<()>) {
-        let removable = self.removable(&name).and_then(|volume| match volume.place {
-            Place::Docker => Ok(()),
-            Place::Mnt(_) => not_in_use(&name, volume),
+        let removable = self.removable(&name).and_then(|volume| {
+            if let Place::Mnt(_) = volume.place {
+                not_in_use(&name, volume)?;
+            }
+            without_snapshots(&name, volume)
         });
         match removable {
             Err(error) => answer(reply, Err(error)),

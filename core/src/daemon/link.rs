@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::context::Level;
+use crate::control::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame;
 use crate::manifest::Manifest;
@@ -25,7 +26,14 @@ use crate::message::{FromPlugin, Method, Outcome, PROTOCOL, ToPlugin};
 
 /// A reply: its value, and the mount that came with it.
 type Reply = Result<(Value, Option<OwnedFd>)>;
-type Pending = Arc<Mutex<HashMap<u64, oneshot::Sender<Reply>>>>;
+type Pending = Arc<Mutex<HashMap<u64, Waiting>>>;
+
+/// Who waits for a reply.
+struct Waiting {
+    reply: oneshot::Sender<Reply>,
+    /// Where the call's progress goes; none: into the context's log.
+    progress: Option<mpsc::UnboundedSender<Progress>>,
+}
 
 /// How many frames may wait to be written before a call waits, too.
 const WRITE_QUEUE: usize = 64;
@@ -33,6 +41,8 @@ const WRITE_QUEUE: usize = 64;
 /// What a plugin host says without being asked.
 #[derive(Debug)]
 pub enum LinkEvent {
+    /// The context's health has changed.
+    Changed,
     /// A line for the context's log, or a call's progress.
     Line(Level, String),
     /// The connection is over; why.
@@ -145,6 +155,30 @@ impl Link {
         method: Method,
         limit: Duration,
     ) -> Result<(T, Option<OwnedFd>)> {
+        self.call_telling(method, limit, None).await
+    }
+
+    /// The same for a call whose progress somebody wants to see. If the future is dropped, the
+    /// plugin is told that nobody waits any more.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub async fn watched<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        limit: Duration,
+        progress: mpsc::UnboundedSender<Progress>,
+    ) -> Result<T> {
+        let (value, _) = self.call_telling(method, limit, Some(progress)).await?;
+        Ok(value)
+    }
+
+    async fn call_telling<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        limit: Duration,
+        progress: Option<mpsc::UnboundedSender<Progress>>,
+    ) -> Result<(T, Option<OwnedFd>)> {
         let name = method.name();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let deadline_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -154,14 +188,14 @@ impl Link {
             method,
         })
         .map_err(|e| Error::invalid(format!("{name}: the request is too large")).cause(e))?;
-        let (sender, receiver) = oneshot::channel();
-        self.lock().insert(id, sender);
+        let (reply, receiver) = oneshot::channel();
+        self.lock().insert(id, Waiting { reply, progress });
         let _forget = Forget { link: self, id };
         let gone = || self.broken(name);
         self.writer.send(call).await.map_err(|_| gone())?;
         let (value, fd) = match timeout(limit, receiver).await {
             Ok(reply) => reply.map_err(|_| gone())??,
-            Err(_) => return Err(self.too_late(name, id, limit)),
+            Err(_) => return Err(self.too_late(name, limit)),
         };
         let value = serde_json::from_value(value).map_err(|e| {
             Error::new(
@@ -186,11 +220,7 @@ impl Link {
         )
     }
 
-    fn too_late(&self, method: &str, id: u64, limit: Duration) -> Error {
-        if let Ok(cancel) = frame::encode(&ToPlugin::Cancel { id }) {
-            // A full queue means that the plugin does not read: it will not miss the word.
-            let _ = self.writer.try_send(cancel);
-        }
+    fn too_late(&self, method: &str, limit: Duration) -> Error {
         Error::new(
             ErrorKind::Timeout,
             format!(
@@ -201,14 +231,14 @@ impl Link {
         )
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Reply>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {
         self.pending
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-/// Takes a call out of the list however its future ends.
+/// Takes a call out of the list however its future ends, and tells the plugin if it has not replied.
 struct Forget<'a> {
     link: &'a Link,
     id: u64,
@@ -216,7 +246,13 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.link.lock().remove(&self.id);
+        if self.link.lock().remove(&self.id).is_none() {
+            return;
+        }
+        if let Ok(cancel) = frame::encode(&ToPlugin::Cancel { id: self.id }) {
+            // A full queue means that the plugin does not read: it will not miss the word.
+            let _ = self.link.writer.try_send(cancel);
+        }
     }
 }
 
@@ -252,8 +288,8 @@ async fn read_frames(
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         pending.drain().collect()
     };
-    for (_, sender) in waiting {
-        let _ = sender.send(Err(error.clone()));
+    for (_, waiting) in waiting {
+        let _ = waiting.reply.send(Err(error.clone()));
     }
     events(LinkEvent::Closed(error));
 }
@@ -266,24 +302,35 @@ fn take_message(
 ) {
     match message {
         FromPlugin::Reply { id, outcome, .. } => {
-            let sender = pending
+            let waiting = pending
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .remove(&id);
             // Nobody waits for the reply to a call that was given up.
-            if let Some(sender) = sender {
+            if let Some(waiting) = waiting {
                 let reply = match outcome {
                     Outcome::Ok(value) => Ok((value, fd)),
                     Outcome::Error(error) => Err(error),
                 };
-                let _ = sender.send(reply);
+                let _ = waiting.reply.send(reply);
             }
         }
-        FromPlugin::Progress { message, share, .. } => {
+        FromPlugin::Progress { id, message, share } => {
+            let watcher = pending
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .get(&id)
+                .and_then(|waiting| waiting.progress.clone());
+            if let Some(watcher) = watcher {
+                // Whoever watched may be about to go.
+                let _ = watcher.send(Progress { message, share });
+                return;
+            }
             let share = share.map_or_else(String::new, |s| format!(" ({:.0} %)", s * 100.0));
             events(LinkEvent::Line(Level::Info, format!("{message}{share}")));
         }
         FromPlugin::Log { level, message } => events(LinkEvent::Line(level, message)),
+        FromPlugin::Changed => events(LinkEvent::Changed),
         FromPlugin::Hello { .. } => events(LinkEvent::Line(
             Level::Warn,
             "a second hello: ignored".into(),
@@ -417,6 +464,40 @@ mod tests {
             .unwrap_err();
         assert_eq!(late.kind, ErrorKind::Timeout, "{late}");
         assert!(link.lock().is_empty(), "a call given up is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_watched_call_tells_how_far_it_is_and_is_taken_back_when_it_is_dropped() {
+        let (told, heard) = std::sync::mpsc::channel();
+        let directory = host(1, move |stream, message| {
+            match message {
+                ToPlugin::Call { id, .. } => {
+                    let progress = FromPlugin::Progress {
+                        id,
+                        message: "half".into(),
+                        share: Some(0.5),
+                    };
+                    frame::write(stream, &progress).unwrap();
+                }
+                ToPlugin::Cancel { id } => told.send(id).unwrap(),
+                ToPlugin::Hello { .. } => {}
+            }
+            true
+        });
+        let link = connect(&directory).await.unwrap();
+        let (sender, mut progress) = mpsc::unbounded_channel();
+        let call = link.watched::<Value>(Method::List, Duration::from_secs(60), sender);
+        tokio::select! {
+            _ = call => panic!("nobody replies"),
+            word = progress.recv() => {
+                let half = Progress { message: "half".into(), share: Some(0.5) };
+                assert_eq!(word, Some(half));
+            }
+        }
+        let cancelled =
+            tokio::task::spawn_blocking(move || heard.recv_timeout(Duration::from_secs(5)));
+        assert_eq!(cancelled.await.unwrap(), Ok(1));
+        assert!(link.lock().is_empty());
     }
 
     #[tokio::test]

@@ -3,10 +3,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`supervisor`] | the actor that owns the world: takes in, keeps, plans, sends steps off |
-//! | [`requests`], `resolve`, `docker_requests` | what is asked of it |
+//! | [`requests`], `change_requests`, `whole_contexts`, `docker_requests` | what is asked of it |
+//! | `resolve`, `urls`, [`options`] | which context and volume are meant |
 //! | [`usage`] | who uses what |
 //! | [`waiting`] | how long that is waited for |
-//! | [`steps`] | doing what the planner says |
+//! | [`watchers`] | who is told how far the work on a volume is |
+//! | [`steps`], `change_steps`, `modules` | doing what the planner says |
+//! | `acts`, `scan` | what plugins do beside the planner |
 //! | [`store`] | what survives core |
 //! | [`configuration`] | the cloud-config in force |
 //! | [`link`] | the wire to a plugin host |
@@ -15,26 +18,35 @@
 //! | [`observers`] | tasks that watch all of these |
 //! | [`volume_api`], [`control_server`], [`backend`] | the front doors |
 
+mod acts;
 pub mod backend;
+mod change_requests;
+mod change_steps;
 pub mod configuration;
 pub mod control_server;
 mod docker_requests;
 pub mod engine_client;
 pub mod link;
+mod modules;
 pub mod observers;
 pub mod options;
+mod plugins;
 pub mod requests;
 mod resolve;
+mod scan;
 pub mod settings;
 pub mod steps;
 pub mod store;
 pub mod supervisor;
 pub mod system_engine;
+mod urls;
 pub mod usage;
 pub mod user_engine;
 pub mod view;
 pub mod volume_api;
 pub mod waiting;
+pub mod watchers;
+mod whole_contexts;
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;

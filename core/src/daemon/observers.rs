@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::backend::Backend;
 use super::steps::Hands;
-use super::supervisor::Message;
+use super::supervisor::{Images, Message};
 use super::system_engine::SystemEvent;
 use super::user_engine::UserEvent;
 use super::volume_api::{Scope, VolumeSocket};
@@ -21,19 +21,28 @@ use crate::manifest::Capability;
 use crate::name::Kind;
 use crate::planner::{Event, KindEntry};
 
-/// How often images are looked at although nothing was heard.
-const IMAGES_EVERY: Duration = Duration::from_secs(30);
+/// How often images are looked at, whatever else is heard: nothing tells that one came.
+const IMAGES_EVERY: Duration = Duration::from_secs(10);
 /// How often the view's mounts are looked at although nothing was heard.
 const VIEW_EVERY: Duration = Duration::from_secs(10);
 
 /// Watches the system Docker: its images, and the deaths of our containers.
 pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
     let mut events = hands.system.watch();
+    let mut look = interval_at(Instant::now() + IMAGES_EVERY, IMAGES_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let message = match timeout(IMAGES_EVERY, events.recv()).await {
-            Err(_) => Message::Images(read_images(&hands, &mut doors).await),
-            Ok(None) => return,
-            Ok(Some(SystemEvent::Up(identity))) => {
+        let event = tokio::select! {
+            _ = look.tick() => None,
+            () = hands.look_again.notified() => None,
+            event = events.recv() => match event {
+                Some(event) => Some(event),
+                None => return,
+            },
+        };
+        let message = match event {
+            None => Message::Images(read_images(&hands, &mut doors).await),
+            Some(SystemEvent::Up(identity)) => {
                 if hands
                     .messages
                     .send(Message::EngineUp("system", identity))
@@ -43,11 +52,11 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
                 }
                 Message::Images(read_images(&hands, &mut doors).await)
             }
-            Ok(Some(SystemEvent::Down(error))) => Message::EngineDown("system", error.to_string()),
-            Ok(Some(
-                SystemEvent::Died { context, id, .. } | SystemEvent::Removed { context, id },
-            )) => Message::ContainerGone { context, id },
-            Ok(Some(SystemEvent::Started { .. })) => continue,
+            Some(SystemEvent::Down(error)) => Message::EngineDown("system", error.to_string()),
+            Some(SystemEvent::Died { context, id, .. } | SystemEvent::Removed { context, id }) => {
+                Message::ContainerGone { context, id }
+            }
+            Some(SystemEvent::Started { .. }) => continue,
         };
         if hands.messages.send(message).is_err() {
             return;
@@ -56,11 +65,8 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
 }
 
 /// Reads what the images serve, and opens the front door of each new kind before core hears of it.
-async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<BTreeMap<Kind, KindEntry>> {
+async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<Images> {
     let found = hands.system.plugins().await?;
-    for problem in found.problems {
-        tracing::warn!("{problem}");
-    }
     let mut kinds = BTreeMap::new();
     for image in found.images {
         let shared = image.manifest.capabilities.contains(&Capability::Shared);
@@ -79,7 +85,8 @@ async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<BTreeMap<Kind, 
         );
     }
     doors.sweep();
-    Ok(kinds)
+    let problems = found.problems.into_iter().collect();
+    Ok(Images { kinds, problems })
 }
 
 /// The sockets of the volume API, one for each kind.

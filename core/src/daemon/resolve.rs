@@ -4,13 +4,13 @@
 use serde_json::{Map, Value};
 
 use super::options::{self, Sorted};
-use super::requests::{Attach, now_rfc3339};
+use super::requests::{now_rfc3339, still_there};
 use super::supervisor::Supervisor;
 use crate::control::{NewVolume, Origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::planner::{ContextEntry, Event, Place, VolumeEntry};
+use crate::planner::{ContextEntry, Event, Place, VolumeEntry, overlap};
 
 /// What a request for a volume comes to.
 pub(super) enum Prepared {
@@ -55,14 +55,10 @@ impl Supervisor {
         Ok(Prepared::New(events))
     }
 
-    fn check_target(&self, entry: &VolumeEntry) -> Result<()> {
+    pub(super) fn check_target(&self, entry: &VolumeEntry) -> Result<()> {
         let target = entry.target();
-        let clash = self.world.volumes.iter().find(|(_, v)| {
-            let other = v.target();
-            other == target
-                || other.starts_with(&format!("{target}/"))
-                || target.starts_with(&format!("{other}/"))
-        });
+        let mut volumes = self.world.volumes.iter();
+        let clash = volumes.find(|(_, v)| overlap(&v.target(), &target));
         match clash {
             Some((name, other)) => Err(Error::new(
                 ErrorKind::AlreadyExists,
@@ -94,7 +90,7 @@ impl Supervisor {
         }
     }
 
-    fn context(&self, name: &ContextName) -> Result<&ContextEntry> {
+    pub(super) fn context(&self, name: &ContextName) -> Result<&ContextEntry> {
         self.world.contexts.get(name).ok_or_else(|| {
             let names: Vec<&str> = self
                 .world
@@ -111,7 +107,7 @@ impl Supervisor {
         })
     }
 
-    fn manifest(&self, kind: &Kind) -> Result<&Manifest> {
+    pub(super) fn manifest(&self, kind: &Kind) -> Result<&Manifest> {
         match self.world.kinds.get(kind) {
             Some(entry) => Ok(&entry.manifest),
             None if !self.knows_kinds() => {
@@ -150,6 +146,7 @@ impl Supervisor {
             .contexts
             .iter()
             .filter(|(_, c)| c.kind == *kind && differing(&sorted.context, &c.config).is_none())
+            .filter(|(name, c)| self.world.rival(name, c).is_none())
             .map(|(name, _)| name)
             .collect();
         match fits.as_slice() {
@@ -173,6 +170,9 @@ impl Supervisor {
                 // Checks that what is required is there, too.
                 let given = Value::Object(sorted.context.clone());
                 crate::cloud_config::check_options(&given, &manifest.context_schema)?;
+                if let Some(refusal) = self.world.refusal(kind, &given) {
+                    return Err(refusal);
+                }
                 let name = self.free_context_name(kind, &sorted.context);
                 Ok((name, Some(ContextEntry::new(kind.clone(), given, false))))
             }
@@ -200,80 +200,12 @@ impl Supervisor {
             .find(|name| !self.world.contexts.contains_key(name))
             .expect("numbers do not run out, and a kind begins like a context's name")
     }
-
-    /// `scheme://authority/path`, by the kind that has the scheme. An authority that is the name
-    /// of a context of that kind means that context.
-    pub(super) fn volume_of_url(&self, attach: &Attach) -> Result<(NewVolume, String)> {
-        let bad = |why: String| {
-            Error::invalid(format!("\"{}\": {why}", attach.url)).remedy("write scheme://where/what")
-        };
-        let (scheme, rest) = attach
-            .url
-            .split_once("://")
-            .ok_or_else(|| bad("this is no URL".into()))?;
-        let mut mappings = self
-            .world
-            .kinds
-            .iter()
-            .filter_map(|(kind, e)| Some((kind, e.manifest.url.as_ref()?)));
-        let (kind, mapping) = mappings.find(|(_, m)| m.scheme == scheme).ok_or_else(|| {
-            let schemes: Vec<&str> = self
-                .world
-                .kinds
-                .values()
-                .filter_map(|e| Some(e.manifest.url.as_ref()?.scheme.as_str()))
-                .collect();
-            Error::invalid(format!(
-                "\"{}\": no kind of storage has URLs of that scheme",
-                attach.url
-            ))
-            .remedy(format!("the schemes are: {}", schemes.join(", ")))
-        })?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if authority.is_empty() || path.trim_matches('/').is_empty() {
-            return Err(bad("it names no storage or nothing in it".into()));
-        }
-        let mut options = attach.options.clone();
-        let context = ContextName::new(authority)
-            .ok()
-            .filter(|n| self.world.contexts.get(n).is_some_and(|c| c.kind == *kind));
-        if context.is_none() {
-            options.insert(mapping.authority.clone(), authority.into());
-        }
-        options.insert(mapping.path.clone(), path.into());
-        let last = path
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        let name = match &attach.name {
-            Some(name) => name.clone(),
-            None => VolumeName::new(last).map_err(|e| e.remedy("give it a name with --name"))?,
-        };
-        let below = context
-            .as_ref()
-            .map_or_else(|| authority.replace(':', "-"), ToString::to_string);
-        let place = format!("{below}/{name}");
-        Ok((
-            NewVolume {
-                name,
-                kind: Some(kind.clone()),
-                context,
-                options,
-            },
-            place,
-        ))
-    }
 }
 
 /// Whether `new` asks for what `old` is.
 fn same(name: &VolumeName, old: &VolumeEntry, new: &VolumeEntry) -> Result<()> {
     if !old.wanted {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            format!("volume \"{name}\" is being removed"),
-        )
-        .remedy("try again once it is gone"));
+        return Err(still_there(name));
     }
     let mut differences = Vec::new();
     if old.context != new.context {
@@ -313,7 +245,7 @@ fn same(name: &VolumeName, old: &VolumeEntry, new: &VolumeEntry) -> Result<()> {
 }
 
 /// The first of `given` that `config` has not, or has otherwise.
-fn differing<'a>(given: &'a Map<String, Value>, config: &Value) -> Option<&'a str> {
+pub(super) fn differing<'a>(given: &'a Map<String, Value>, config: &Value) -> Option<&'a str> {
     given
         .iter()
         .find(|(key, value)| config.get(key.as_str()) != Some(value))

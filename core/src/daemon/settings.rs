@@ -83,6 +83,17 @@ pub mod limits {
     pub const OPEN: Duration = Duration::from_secs(60);
     /// Making or removing a volume; below Docker's 60 s for a remove.
     pub const CHANGE: Duration = Duration::from_secs(45);
+    /// Cloning a volume, bringing it back to a snapshot, giving it another size: data may have to
+    /// be copied or moved.
+    pub const LONG_CHANGE: Duration = Duration::from_secs(1_800);
+    /// How long a request waits for one of these.
+    pub const LONG_CHANGE_WAIT: Duration = Duration::from_secs(1_860);
+    /// One of a kind's own actions.
+    pub const ACT: Duration = Duration::from_secs(24 * 60 * 60);
+    /// Looking for storage that no context has.
+    pub const SCAN: Duration = Duration::from_secs(60);
+    /// Building kernel modules.
+    pub const BUILD: Duration = Duration::from_secs(3_600);
     /// Mounting a volume in its container.
     pub const MOUNT: Duration = Duration::from_secs(45);
     /// Placing or taking away a mount in the view.
@@ -91,6 +102,9 @@ pub mod limits {
     pub const HEALTH: Duration = Duration::from_secs(3);
     /// How long `docker volume create` waits for its context and its volume; Docker hangs up after 120 s.
     pub const CREATE_WAIT: Duration = Duration::from_secs(100);
+    /// How long a create waits for a volume of that name to go first: with `CREATE_WAIT` it stays
+    /// below the time after which Docker hangs up.
+    pub const NAME_WAIT: Duration = Duration::from_secs(15);
     /// How long a container's start waits for a mount that may still come.
     pub const MOUNT_WAIT: Duration = Duration::from_secs(25);
     /// The same in the first minutes of a boot, when networks and servers come up.

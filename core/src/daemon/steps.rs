@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,6 +19,7 @@ use super::system_engine::{ContainerSpec, SystemEngine};
 use super::usage::uses;
 use super::user_engine::UserEngine;
 use super::view::{Expected, View};
+use super::watchers::Watchers;
 use crate::control::Origin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Method, VolumeParams};
@@ -39,6 +41,12 @@ pub struct Hands {
     pub view: View,
     /// Where to say what happens meanwhile.
     pub messages: UnboundedSender<Message>,
+    /// Who is told how far the work on a volume is.
+    pub watchers: Watchers,
+    /// Has the images on system Docker looked at now.
+    pub(super) look_again: Notify,
+    /// Held while kernel modules are built.
+    pub(super) building: tokio::sync::Mutex<()>,
     links: Mutex<Links>,
 }
 
@@ -71,6 +79,9 @@ impl Hands {
             user,
             view,
             messages,
+            watchers: Watchers::default(),
+            look_again: Notify::new(),
+            building: tokio::sync::Mutex::default(),
             links: Mutex::default(),
         }
     }
@@ -87,11 +98,15 @@ impl Hands {
                 ContextAct::Stop => self.stop(&name).await,
             },
             (Step::Volume(name, act), Order::Volume(volume)) => match act {
-                VolumeAct::Create => self.create(&volume).await,
+                VolumeAct::Create => self.create(&name, &volume).await,
                 VolumeAct::Attach => self.attach(&name, &volume).await,
                 VolumeAct::Heal => self.heal(&name, &volume).await,
                 VolumeAct::Detach => self.detach(name, &volume).await,
                 VolumeAct::Remove => self.remove(&name, &volume).await,
+                VolumeAct::Snapshot(id) => self.snapshot(&volume, id).await,
+                VolumeAct::RemoveSnapshot(id) => self.remove_snapshot(&name, &volume, id).await,
+                VolumeAct::Rollback(id) => self.roll_back(&name, &volume, id).await,
+                VolumeAct::Resize => self.resize(&name, &volume).await,
             },
             (step, _) => Err(Error::internal(format!(
                 "{step:?} was ordered with what another step needs"
@@ -130,7 +145,7 @@ impl Hands {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn link(&self, name: &ContextName) -> Result<Link> {
+    pub(super) fn link(&self, name: &ContextName) -> Result<Link> {
         self.lock()
             .by_context
             .get(name)
@@ -152,6 +167,12 @@ impl Hands {
         let kind = kind.ok_or_else(|| {
             Error::not_found(format!("no image serves kind \"{}\"", context.kind))
         })?;
+        let doing = |what: String| {
+            let event = Event::ContextDoing(name.clone(), Some(what));
+            let _ = self.messages.send(Message::Event(event));
+        };
+        self.provide_modules(&kind.manifest.privileges, &doing)
+            .await?;
         let directory = self.settings.context_directory(name.as_str());
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -229,6 +250,7 @@ impl Hands {
         let messages = self.messages.clone();
         move |event| {
             let message = match event {
+                LinkEvent::Changed => Message::HealthChanged,
                 LinkEvent::Line(level, line) => Message::Line {
                     context: context.clone(),
                     level,
@@ -285,13 +307,19 @@ impl Hands {
         }
     }
 
-    async fn create(&self, volume: &VolumeEntry) -> Result<Outcome> {
-        let method = Method::Create {
-            volume: params(volume),
+    async fn create(&self, name: &VolumeName, volume: &VolumeEntry) -> Result<Outcome> {
+        let new = params(volume);
+        let (method, limit) = match volume.source.clone() {
+            None => (Method::Create { volume: new }, limits::CHANGE),
+            Some(source) => (
+                Method::Clone {
+                    volume: new,
+                    source,
+                },
+                limits::LONG_CHANGE,
+            ),
         };
-        self.link(&volume.context)?
-            .call::<Created>(method, limits::CHANGE)
-            .await?;
+        self.work_on::<Created>(name, volume, method, limit).await?;
         Ok(Outcome::Done)
     }
 
@@ -464,7 +492,7 @@ impl Hands {
         }
     }
 
-    fn say(&self, volume: &VolumeEntry, line: String) {
+    pub(super) fn say(&self, volume: &VolumeEntry, line: String) {
         let context = volume.context.clone();
         let _ = self.messages.send(Message::Line {
             context,
@@ -474,7 +502,7 @@ impl Hands {
     }
 }
 
-fn params(volume: &VolumeEntry) -> VolumeParams {
+pub(super) fn params(volume: &VolumeEntry) -> VolumeParams {
     VolumeParams {
         id: volume.id,
         options: volume.options.clone(),

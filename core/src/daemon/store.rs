@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::control::Origin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::planner::{ContextEntry, Place, VolumeEntry, World};
-use crate::volume::VolumeId;
+use crate::planner::{ContextEntry, Pending, Place, Snapshots, VolumeEntry, World};
+use crate::volume::{CloneSource, SnapshotId, VolumeId};
 
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const CONTEXTS: TableDefinition<&str, &[u8]> = TableDefinition::new("contexts");
+const LEFT: TableDefinition<&str, &[u8]> = TableDefinition::new("snapshots_left");
 const ABOUT: TableDefinition<&str, &[u8]> = TableDefinition::new("about");
 
 /// The layout of the records; a database with a larger number was written by a newer core.
@@ -34,10 +35,11 @@ pub struct Store {
 }
 
 /// The records as they are in the database.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Image {
     volumes: BTreeMap<VolumeName, Vec<u8>>,
     contexts: BTreeMap<ContextName, Vec<u8>>,
+    left: BTreeMap<String, Vec<u8>>,
 }
 
 /// A volume as it is kept.
@@ -59,6 +61,14 @@ struct VolumeRecord {
     made: bool,
     #[serde(default)]
     holds: BTreeMap<String, u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<CloneSource>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    snapshots: Snapshots,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollback: Option<Pending<SnapshotId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resize: Option<Pending<Value>>,
 }
 
 /// A context as it is kept.
@@ -67,6 +77,10 @@ struct ContextRecord {
     kind: Kind,
     config: Value,
     declared: bool,
+    #[serde(default)]
+    attached: bool,
+    #[serde(default)]
+    since: u64,
 }
 
 impl Store {
@@ -98,6 +112,7 @@ impl Store {
             let mut about = write.open_table(ABOUT).map_err(|e| fail(&e))?;
             write.open_table(VOLUMES).map_err(|e| fail(&e))?;
             write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
+            write.open_table(LEFT).map_err(|e| fail(&e))?;
             let found = about
                 .get("layout")
                 .map_err(|e| fail(&e))?
@@ -137,6 +152,8 @@ impl Store {
                 .contexts
                 .insert(name.clone(), bytes.value().to_vec());
             let mut context = ContextEntry::new(record.kind, record.config, record.declared);
+            context.attached = record.attached;
+            context.since = record.since;
             context.unsure = true;
             world.contexts.insert(name, context);
         }
@@ -153,11 +170,17 @@ impl Store {
             if !same_boot {
                 volume.holds.clear();
             }
-            // Nobody was told that it exists: it goes again.
-            if volume.origin == Origin::Created && !volume.made {
-                volume.wanted = false;
-            }
+            volume.undo_what_nobody_was_told();
             world.volumes.insert(name, volume);
+        }
+        let left = read.open_table(LEFT).map_err(|e| fail(&e))?;
+        for row in left.iter().map_err(|e| fail(&e))? {
+            let (id, bytes) = row.map_err(|e| fail(&e))?;
+            let (id, bytes) = (id.value(), bytes.value());
+            let volume = VolumeId(id.parse().map_err(|e| fail(&e))?);
+            let snapshots = serde_json::from_slice(bytes).map_err(|e| fail(&e))?;
+            self.written.left.insert(id.to_owned(), bytes.to_vec());
+            world.left.insert(volume, snapshots);
         }
         Ok(())
     }
@@ -182,7 +205,7 @@ impl Store {
     /// `NoSpace` or `Internal` naming the file; nothing has been written then.
     pub fn save(&mut self, world: &World) -> Result<()> {
         let new = Image::of(world)?;
-        if new.volumes == self.written.volumes && new.contexts == self.written.contexts {
+        if new == self.written {
             return Ok(());
         }
         self.write(&new)?;
@@ -201,6 +224,8 @@ impl Store {
             exchange(&mut table, &self.written.volumes, &new.volumes).map_err(|e| fail(&e))?;
             let mut table = write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
             exchange(&mut table, &self.written.contexts, &new.contexts).map_err(|e| fail(&e))?;
+            let mut table = write.open_table(LEFT).map_err(|e| fail(&e))?;
+            exchange(&mut table, &self.written.left, &new.left).map_err(|e| fail(&e))?;
         }
         write.commit().map_err(|e| fail(&e))
     }
@@ -236,8 +261,13 @@ impl Image {
                 kind: c.kind.clone(),
                 config: c.config.clone(),
                 declared: c.declared,
+                attached: c.attached,
+                since: c.since,
             };
             image.contexts.insert(name.clone(), json(&record)?);
+        }
+        for (id, snapshots) in &world.left {
+            image.left.insert(id.to_string(), json(snapshots)?);
         }
         Ok(image)
     }
@@ -262,6 +292,10 @@ impl VolumeRecord {
             forced: v.forced,
             made: v.made,
             holds: v.holds.clone(),
+            source: v.source.clone(),
+            snapshots: v.snapshots.clone(),
+            rollback: v.rollback.clone(),
+            resize: v.resize.clone(),
         }
     }
 
@@ -277,6 +311,10 @@ impl VolumeRecord {
         entry.forced = self.forced;
         entry.made = self.made;
         entry.holds = self.holds;
+        entry.source = self.source;
+        entry.snapshots = self.snapshots;
+        entry.rollback = self.rollback;
+        entry.resize = self.resize;
         entry
     }
 }
@@ -298,6 +336,8 @@ fn failure(path: &Path, verb: &str, error: &dyn std::error::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::SnapshotName;
+    use crate::planner::{Retry, SnapshotEntry};
     use serde_json::json;
 
     fn world() -> World {
@@ -311,6 +351,15 @@ mod tests {
         volume.place = Place::Docker;
         volume.made = true;
         volume.holds.insert("id".into(), 2);
+        let mut taken = SnapshotEntry::new(SnapshotId::random(), "2026-01-02T03:04:05Z".into());
+        let asked = taken.clone();
+        taken.made = true;
+        let name = |name| SnapshotName::new(name).unwrap();
+        volume.snapshots = [(name("taken"), taken), (name("asked"), asked)].into();
+        volume.resize = Some(Pending::new(json!("2G")));
+        world
+            .left
+            .insert(VolumeId::random(), volume.snapshots.clone());
         world.volumes.insert(VolumeName::new("x").unwrap(), volume);
         world
     }
@@ -335,10 +384,18 @@ mod tests {
         drop(store);
         let after = reload(directory.path(), "boot");
         let name = VolumeName::new("x").unwrap();
+        let loaded = &after.volumes[&name];
+        let asked = SnapshotName::new("asked").unwrap();
+        assert!(!loaded.snapshots[&asked].wanted, "nobody was told of it");
+        let mut as_kept = loaded.clone();
+        let undone = as_kept.snapshots.get_mut(&asked).unwrap();
+        (undone.wanted, undone.retry) = (true, Retry::default());
+        as_kept.resize.as_mut().unwrap().retry = Retry::default();
         assert_eq!(
-            VolumeRecord::from_entry(&after.volumes[&name]),
+            VolumeRecord::from_entry(&as_kept),
             VolumeRecord::from_entry(&before.volumes[&name])
         );
+        assert_eq!(after.left, before.left);
         assert_eq!(
             after.contexts[&ContextName::new("nas").unwrap()].config,
             json!({"server": "a"})
@@ -350,6 +407,20 @@ mod tests {
         store.save(&before).unwrap();
         drop(store);
         assert!(reload(directory.path(), "boot").volumes.is_empty());
+    }
+
+    #[test]
+    fn records_of_an_older_core_are_read() {
+        let volume = json!({
+            "id": uuid::Uuid::nil(), "context": "nas", "options": {}, "origin": "created",
+            "place": "docker", "created_at": "", "wanted": true, "made": true
+        });
+        let record: VolumeRecord = serde_json::from_value(volume).unwrap();
+        let entry = record.into_entry();
+        assert!(entry.snapshots.is_empty() && entry.rollback.is_none() && entry.source.is_none());
+        let context = json!({"kind": "nfs", "config": {}, "declared": true});
+        let record: ContextRecord = serde_json::from_value(context).unwrap();
+        assert!(!record.attached && record.since == 0);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::store::Store;
 use super::usage::Holds;
 use super::user_engine::ContainerUse;
 use super::waiting::{Early, Waiter};
+use super::whole_contexts::ContextWaiter;
 use crate::context::Level;
 use crate::control::EngineStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,6 +49,8 @@ pub enum Message {
         /// The line.
         line: String,
     },
+    /// A plugin says that its health is another one now.
+    HealthChanged,
     /// A connection to a plugin host is over.
     LinkClosed {
         /// Which context.
@@ -58,7 +61,7 @@ pub enum Message {
         error: Error,
     },
     /// The images on system Docker were read, or could not be.
-    Images(Result<BTreeMap<Kind, KindEntry>>),
+    Images(Result<Images>),
     /// An engine (`system` or `user`) answers.
     EngineUp(&'static str, EngineIdentity),
     /// An engine does not answer; why.
@@ -76,13 +79,23 @@ pub enum Message {
     Stop,
 }
 
+/// What the images on system Docker are good for.
+pub struct Images {
+    /// The kinds that they serve.
+    pub kinds: BTreeMap<Kind, KindEntry>,
+    /// Why others are not used.
+    pub problems: BTreeSet<String>,
+}
+
 /// The actor.
 pub struct Supervisor {
     pub(super) world: World,
     pub(super) hands: Arc<Hands>,
     pub(super) waiters: Vec<Waiter>,
+    pub(super) context_waiters: Vec<ContextWaiter>,
     pub(super) early: Vec<Early>,
     pub(super) configuration: Configuration,
+    pub(super) image_problems: BTreeSet<String>,
     pub(super) engines: BTreeMap<&'static str, EngineStatus>,
     drains: Vec<(Millis, Reply<()>)>,
     store: Store,
@@ -123,8 +136,10 @@ impl Supervisor {
             world,
             hands,
             waiters: Vec::new(),
+            context_waiters: Vec::new(),
             early: Vec::new(),
             configuration,
+            image_problems: BTreeSet::new(),
             engines: BTreeMap::new(),
             drains: Vec::new(),
             store,
@@ -216,6 +231,22 @@ impl Supervisor {
         self.ready.said
     }
 
+    /// Whether every required volume is mounted, and the one that user Docker lives on.
+    pub fn required_is_there(&self) -> bool {
+        self.world.required_are_attached() && self.missing_data_root().is_none()
+    }
+
+    /// The data root of user Docker, if nothing is mounted there.
+    pub fn missing_data_root(&self) -> Option<String> {
+        let root = self.configuration.data_root()?;
+        let mut attached = self
+            .world
+            .volumes
+            .values()
+            .filter_map(|v| v.attached.as_ref());
+        (!attached.any(|a| a.target == root)).then_some(root)
+    }
+
     /// Whether the images on system Docker were read since core's start.
     pub fn knows_kinds(&self) -> bool {
         self.ready.images_read
@@ -275,6 +306,7 @@ impl Supervisor {
             .waiters
             .iter()
             .map(|w| w.deadline)
+            .chain(self.context_waiters.iter().map(ContextWaiter::deadline))
             .chain(self.early.iter().map(|e| e.deadline))
             .chain(self.drains.iter().map(|d| d.0))
             .min();
@@ -299,6 +331,7 @@ impl Supervisor {
                 level,
                 line,
             } => self.line(&context, level, &line),
+            Message::HealthChanged => self.next_health = self.now(),
             Message::LinkClosed {
                 context,
                 generation,
@@ -375,6 +408,7 @@ impl Supervisor {
         }
         self.ask_health();
         self.settle_waiters();
+        self.settle_context_waiters();
         self.settle_drains();
         self.say_ready();
     }
@@ -456,7 +490,7 @@ impl Supervisor {
     }
 
     fn say_ready(&mut self) {
-        let required = self.ready.images_read && self.world.required_are_attached();
+        let required = self.ready.images_read && self.required_is_there();
         let late = self.now() >= self.required_deadline();
         if self.ready.said || !(required || late) {
             return;
@@ -482,9 +516,13 @@ impl Supervisor {
         self.engines.insert(name, status);
     }
 
-    fn take_images(&mut self, images: Result<BTreeMap<Kind, KindEntry>>) {
+    fn take_images(&mut self, images: Result<Images>) {
         match images {
-            Ok(kinds) => {
+            Ok(Images { kinds, problems }) => {
+                for problem in problems.difference(&self.image_problems) {
+                    tracing::warn!("{problem}");
+                }
+                self.image_problems = problems;
                 self.ready.images_read = true;
                 if kinds != self.world.kinds {
                     self.configuration.check_kinds(&kinds);

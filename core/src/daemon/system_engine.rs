@@ -8,7 +8,9 @@
 mod containers;
 mod events;
 mod images;
+mod one_shot;
 mod spec;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 
@@ -18,12 +20,17 @@ use crate::error::Result;
 pub use containers::{Container, Ensured, How};
 pub use events::SystemEvent;
 pub use images::{PluginImage, PluginImages};
+pub use one_shot::{Ended, OneShot};
 pub use spec::ContainerSpec;
+pub use transfer::Chunks;
 
 /// The label of a storage container that holds its context's name.
 pub const CONTEXT_LABEL: &str = "dev.lazarette.context";
 /// The label of a storage container that tells how it was made (see [`ContainerSpec::hash`]).
 pub const SPEC_LABEL: &str = "dev.lazarette.spec";
+
+/// The label of a container that does one thing and ends: its name.
+pub const ONE_SHOT_LABEL: &str = "dev.lazarette.one-shot";
 
 /// A client of the system Docker. Cheap to clone; survives the engine's restarts.
 #[derive(Debug, Clone)]

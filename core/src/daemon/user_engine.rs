@@ -7,15 +7,19 @@
 //! single containers, and has a deadline.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, MountPoint};
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::engine_client::{Backoff, EngineClient, EngineIdentity, Follow};
+use super::system_engine::Chunks;
 use crate::error::{Error, ErrorKind, Result};
 
 /// For a listing.
@@ -73,6 +77,9 @@ pub struct MountUse {
     pub destination: String,
 }
 
+/// For an image to be read.
+const TRANSFER: Duration = Duration::from_secs(290);
+
 /// A client of the user Docker. Cheap to clone; survives the engine's restarts.
 #[derive(Debug, Clone)]
 pub struct UserEngine {
@@ -90,6 +97,35 @@ impl UserEngine {
     /// Its API socket.
     pub fn socket(&self) -> &Path {
         self.client.socket()
+    }
+
+    /// The image `name` as an archive, read while it is taken.
+    ///
+    /// # Errors
+    /// `NotFound` if it has no such image; the engine's.
+    pub async fn image(&self, name: &str) -> Result<Chunks> {
+        let what = format!("find image {name}");
+        let inspect = self.client.call(&what, INSPECT, |docker| async move {
+            docker.inspect_image(name).await
+        });
+        inspect.await?;
+        let docker = self.client.docker().await?;
+        let name = name.to_owned();
+        let (sender, chunks) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut parts = pin!(docker.export_image(&name));
+            let end = Instant::now() + TRANSFER;
+            while let Ok(Some(part)) = timeout_at(end, parts.next()).await {
+                if sender.send(part.map_err(io::Error::other)).await.is_err() {
+                    return;
+                }
+            }
+            if Instant::now() >= end {
+                // Nobody may take half of it for all of it.
+                let _ = sender.send(Err(io::ErrorKind::TimedOut.into())).await;
+            }
+        });
+        Ok(chunks)
     }
 
     /// Watches the engine in a task of its own until the receiver is dropped.

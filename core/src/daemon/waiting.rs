@@ -1,13 +1,16 @@
 //! Requests that wait for the world to get somewhere.
 
+use serde_json::Value;
+
 use super::settings::limits;
 use super::supervisor::Supervisor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::VolumeName;
-use crate::planner::{Millis, VolumeAct, VolumeEntry};
+use crate::name::{ContextName, VolumeName};
+use crate::planner::{Millis, Retry, SnapshotEntry, VolumeAct, VolumeEntry};
+use crate::volume::SnapshotId;
 
 /// What a request waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Goal {
     /// The plugin has made the volume. The first failure is the answer.
     Made,
@@ -17,10 +20,47 @@ pub enum Goal {
     Detached,
     /// The volume is no more. The first failure is the answer.
     Gone,
+    /// The plugin has taken a snapshot. The first failure is the answer.
+    Taken(SnapshotId),
+    /// The snapshot is no more. The first failure is the answer.
+    SnapshotGone(SnapshotId),
+    /// The volume has been brought back to a snapshot. What may be going on is waited out.
+    RolledBack,
+    /// The volume has this `size`. What may be going on is waited out.
+    Resized(Value),
+}
+
+impl Goal {
+    /// Whether it can only be reached while the volume is there to stay and its context works.
+    fn needs_the_volume(&self) -> bool {
+        !matches!(self, Self::Detached | Self::Gone | Self::SnapshotGone(_))
+    }
+
+    /// What holds the failures that count.
+    fn retry<'a>(&self, volume: &'a VolumeEntry) -> Option<&'a Retry> {
+        match self {
+            Self::Taken(id) | Self::SnapshotGone(id) => snapshot(volume, *id).map(|s| &s.retry),
+            Self::RolledBack | Self::Resized(_) => None,
+            Self::Gone => {
+                let of_snapshots = volume.snapshots.values().map(|s| &s.retry);
+                Some(
+                    of_snapshots
+                        .into_iter()
+                        .find(|r| r.error.is_some())
+                        .unwrap_or(&volume.retry),
+                )
+            }
+            Self::Made | Self::Attached | Self::Detached => Some(&volume.retry),
+        }
+    }
+}
+
+fn snapshot(volume: &VolumeEntry, id: SnapshotId) -> Option<&SnapshotEntry> {
+    volume.snapshots.values().find(|s| s.id == id)
 }
 
 /// How a waiter is answered.
-type Answer = Box<dyn FnOnce(&mut Supervisor, Result<()>) + Send>;
+pub(super) type Answer = Box<dyn FnOnce(&mut Supervisor, Result<()>) + Send>;
 
 /// A request that waits.
 pub struct Waiter {
@@ -33,7 +73,7 @@ pub struct Waiter {
     /// The volume's failures in a row when the wait began: only later ones count.
     pub failures: u32,
     /// How it is answered.
-    pub answer: Answer,
+    pub(super) answer: Answer,
 }
 
 /// A request that came before core knew what kinds there are.
@@ -84,7 +124,8 @@ impl Supervisor {
             .world
             .volumes
             .get(volume)
-            .map_or(0, |v| v.retry.failures);
+            .and_then(|v| goal.retry(v))
+            .map_or(0, |r| r.failures);
         let deadline = self.now().saturating_add(limit);
         self.waiters.push(Waiter {
             volume: volume.clone(),
@@ -114,15 +155,18 @@ impl Supervisor {
     fn verdict(&self, waiter: &Waiter) -> Option<Result<()>> {
         let Some(volume) = self.world.volumes.get(&waiter.volume) else {
             return Some(match waiter.goal {
-                Goal::Gone | Goal::Detached => Ok(()),
+                Goal::Gone | Goal::Detached | Goal::SnapshotGone(_) => Ok(()),
                 _ => Err(Error::not_found(format!(
                     "volume \"{}\" was removed meanwhile",
                     waiter.volume
                 ))),
             });
         };
+        if let Some(refused) = self.refused(waiter, volume) {
+            return Some(Err(refused));
+        }
         let idle = volume.running.is_none();
-        let reached = match waiter.goal {
+        let reached = match &waiter.goal {
             Goal::Made => volume.made,
             Goal::Attached => volume.attached.is_some() && idle && !volume.is_stale(),
             Goal::Detached => {
@@ -130,17 +174,21 @@ impl Supervisor {
                 volume.attached.is_none() && !volume.unsure && (idle || leaving)
             }
             Goal::Gone => false,
+            Goal::Taken(id) => snapshot(volume, *id).is_some_and(|s| s.made),
+            Goal::SnapshotGone(id) => snapshot(volume, *id).is_none(),
+            Goal::RolledBack => volume.rollback.is_none(),
+            Goal::Resized(size) => volume.options.get("size") == Some(size),
         };
         if reached {
             return Some(Ok(()));
         }
-        if matches!(waiter.goal, Goal::Made | Goal::Attached) && !volume.wanted {
+        if waiter.goal.needs_the_volume() && !volume.wanted {
             let message = format!("volume \"{}\" is being removed", waiter.volume);
             return Some(Err(Error::new(ErrorKind::Busy, message)));
         }
         let final_error = self.final_error(waiter, volume);
         let late = || self.now() >= waiter.deadline;
-        match (final_error, waiter.goal) {
+        match (final_error, &waiter.goal) {
             (Some(_), Goal::Detached) => Some(Ok(())),
             (Some(error), _) => Some(Err(error)),
             (None, Goal::Detached) if late() => Some(Ok(())),
@@ -151,29 +199,49 @@ impl Supervisor {
 
     /// The failure that ends the wait before its time, if there is one.
     fn final_error(&self, waiter: &Waiter, volume: &VolumeEntry) -> Option<Error> {
-        let fresh = volume
-            .retry
-            .error
-            .clone()
-            .filter(|_| volume.retry.failures > waiter.failures);
+        let retry = waiter.goal.retry(volume);
+        let fresh = retry
+            .filter(|r| r.failures > waiter.failures)
+            .and_then(|r| r.error.clone());
         let own = match waiter.goal {
             Goal::Attached => fresh.filter(|e| is_definite(e.kind)),
             _ => fresh,
         };
         own.or_else(|| {
             let context = self.world.contexts.get(&volume.context)?;
-            let hopeless = context.retry.error.clone().filter(|e| is_definite(e.kind));
-            hopeless.filter(|_| {
-                !context.is_ready() && matches!(waiter.goal, Goal::Made | Goal::Attached)
-            })
+            let hopeless = self.hopeless(&volume.context);
+            hopeless.filter(|_| !context.is_ready() && waiter.goal.needs_the_volume())
         })
     }
 
+    /// Why a context will not come up unless somebody changes something.
+    pub(super) fn hopeless(&self, name: &ContextName) -> Option<Error> {
+        let context = self.world.contexts.get(name)?;
+        let failed = context.retry.error.clone().filter(|e| is_definite(e.kind));
+        self.world.rival(name, context).or(failed)
+    }
+
+    /// Why the change that is waited for was given up, if it was.
+    fn refused(&self, waiter: &Waiter, volume: &VolumeEntry) -> Option<Error> {
+        let given_up = match &waiter.goal {
+            Goal::RolledBack => volume.rollback.is_none(),
+            Goal::Resized(size) => {
+                volume.resize.is_none() && volume.options.get("size") != Some(size)
+            }
+            _ => false,
+        };
+        volume.refused.clone().filter(|_| given_up)
+    }
+
     fn too_late(&self, waiter: &Waiter, volume: &VolumeEntry) -> Error {
-        let what = match waiter.goal {
+        let what = match &waiter.goal {
             Goal::Made => "is not made yet",
             Goal::Attached => "cannot be mounted yet",
             Goal::Detached | Goal::Gone => "cannot be removed yet",
+            Goal::Taken(_) => "has no snapshot yet",
+            Goal::SnapshotGone(_) => "still has the snapshot",
+            Goal::RolledBack => "is not brought back yet",
+            Goal::Resized(_) => "does not have the new size yet",
         };
         let error = Error::new(
             ErrorKind::Timeout,

@@ -24,15 +24,28 @@ impl World {
                 self.declare_contexts(contexts);
                 self.declare_volumes(volumes);
             }
-            Event::ContextMade(name, entry) => {
-                // One that was on its way out and is asked for again stays.
-                let context = self.contexts.entry(name).or_insert(*entry);
-                context.wanted = true;
+            Event::ContextMade(name, entry) => self.keep_context(name, *entry).wanted = true,
+            Event::ContextAttached(name, entry) => self.attach_context(name, *entry),
+            Event::ContextDetached(name) => self.detach_context(&name),
+            Event::ContextDoing(name, what) => {
+                if let Some(context) = self.contexts.get_mut(&name) {
+                    context.doing = what;
+                }
             }
             Event::VolumeWanted(name, entry) => {
+                // A context that was on its way out has a volume again, and stays.
+                if let Some(context) = self.contexts.get_mut(&entry.context) {
+                    context.wanted = true;
+                }
                 self.volumes.entry(name).or_insert(*entry);
             }
             Event::VolumeUnwanted { name, forced } => self.unwant(&name, forced),
+            Event::VolumeRenamed { .. }
+            | Event::SnapshotWanted(..)
+            | Event::SnapshotUnwanted(..)
+            | Event::RollbackWanted(..)
+            | Event::ResizeWanted(..)
+            | Event::ChangeWithdrawn(_) => self.take_change(event),
             Event::Held(name, id) => {
                 if let Some(volume) = self.volumes.get_mut(&name) {
                     *volume.holds.entry(id).or_insert(0) += 1;
@@ -80,6 +93,9 @@ impl World {
                         context.listed = None;
                         context.retry.succeeded();
                     }
+                    if std::mem::take(&mut context.attached) {
+                        context.listed = None;
+                    }
                     context.declared = true;
                     context.wanted = true;
                     context.kind = kind;
@@ -91,12 +107,43 @@ impl World {
             }
         }
         for (name, (kind, config)) in declared {
-            self.contexts
-                .insert(name, ContextEntry::new(kind, config, true));
+            self.keep_context(name, ContextEntry::new(kind, config, true));
+        }
+    }
+
+    /// The context `name`; `entry` if there is none. One that was on its way out and is asked for
+    /// again stays.
+    fn keep_context(&mut self, name: ContextName, mut entry: ContextEntry) -> &mut ContextEntry {
+        entry.since = self.next_since();
+        self.contexts.entry(name).or_insert(entry)
+    }
+
+    fn attach_context(&mut self, name: ContextName, entry: ContextEntry) {
+        let context = self.keep_context(name, entry);
+        context.wanted = true;
+        if !context.declared {
+            context.attached = true;
+            context.listed = None;
+            context.retry.succeeded();
+        }
+    }
+
+    /// Its volumes go from the view and are forgotten, and it with the last of them.
+    fn detach_context(&mut self, name: &ContextName) {
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
+        };
+        context.attached = false;
+        for (volume_name, volume) in &mut self.volumes {
+            if volume.origin == Origin::Attached && is_of_list(name, volume_name, volume) {
+                volume.wanted = false;
+                volume.holds.clear();
+            }
         }
     }
 
     fn declare_volumes(&mut self, mut declared: BTreeMap<VolumeName, VolumeEntry>) {
+        let resizable = self.resizable_contexts();
         for (name, volume) in &mut self.volumes {
             if volume.origin != Origin::Declared {
                 continue;
@@ -105,6 +152,12 @@ impl World {
                 Some(new) if same_place(volume, &new) => {
                     volume.wanted = true;
                     volume.required = new.required;
+                    volume.keep_size();
+                }
+                Some(new) if resizable.contains(&new.context) && volume.differs_in_size(&new) => {
+                    volume.wanted = true;
+                    volume.required = new.required;
+                    volume.want_size(new.options["size"].clone());
                 }
                 // Changed in place: the old one goes first, the new one comes with the next look.
                 Some(_) => volume.wanted = false,
@@ -117,7 +170,7 @@ impl World {
         }
         for (name, mut volume) in declared {
             volume.id = VolumeId::declared(&volume.context, &name);
-            self.volumes.entry(name).or_insert(volume);
+            self.insert_with_its_snapshots(name, volume);
         }
     }
 
@@ -127,6 +180,10 @@ impl World {
             volume.forced |= forced;
             volume.holds.clear();
             volume.retry.succeeded();
+            // A lazy detach removes nothing.
+            if volume.origin == Origin::Created || (volume.origin == Origin::Attached && !forced) {
+                volume.unwant_snapshots();
+            }
         }
     }
 
@@ -156,6 +213,7 @@ impl World {
             return;
         };
         context.running = None;
+        context.doing = None;
         match result {
             Err(error) => {
                 // An opened context is not lost because a list or a close failed.
@@ -205,7 +263,7 @@ impl World {
                 self.try_volumes_now(name);
             }
             Outcome::Listed(listed) => self.take_list(name, listed),
-            Outcome::Attached(_) | Outcome::Done => match act {
+            Outcome::Attached(_) | Outcome::Resized(_) | Outcome::Done => match act {
                 ContextAct::Close => {
                     context.stage = ContextStage::Linked;
                     context.opened_with = None;
@@ -222,22 +280,27 @@ impl World {
         }
     }
 
-    /// Declared volumes of the context's own list appear below `/mnt/<context>/`.
+    /// Declared volumes of the context's own list appear below `/mnt/<context>/`; if it was
+    /// attached as a whole, all of them do.
     fn take_list(&mut self, name: &ContextName, listed: Vec<ListedVolume>) {
         let Some(context) = self.contexts.get_mut(name) else {
             return;
         };
-        let declared = context.declared;
+        let (declared, attached) = (context.declared, context.attached);
         context.listed = Some(listed.clone());
         let wanted: BTreeMap<VolumeName, ListedVolume> = listed
             .into_iter()
-            .filter(|l| l.declared && declared)
+            .filter(|l| attached || (l.declared && declared))
             .filter_map(|l| Some((listed_name(name, &l.name)?, l)))
             .collect();
         for (volume_name, volume) in &mut self.volumes {
-            let ours = volume.context == *name && volume.origin == Origin::Declared;
-            if ours && is_own_name(name, volume_name) && !wanted.contains_key(volume_name) {
+            if !is_of_list(name, volume_name, volume) {
+                continue;
+            }
+            if !wanted.contains_key(volume_name) {
                 volume.wanted = false;
+            } else if declared {
+                volume.origin = Origin::Declared;
             }
         }
         for (volume_name, l) in wanted {
@@ -253,7 +316,13 @@ impl World {
                 read_only,
             );
             entry.id = VolumeId::declared(name, &volume_name);
-            self.volumes.entry(volume_name).or_insert(entry);
+            if self.taken(&volume_name, &entry.target()) {
+                continue;
+            }
+            if attached {
+                entry.origin = Origin::Attached;
+            }
+            self.insert_with_its_snapshots(volume_name, entry);
         }
     }
 
@@ -268,9 +337,15 @@ impl World {
             return;
         };
         volume.running = None;
+        if act.is_change() {
+            return volume.change_ended(act, result, now);
+        }
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(error) => {
+                if act == VolumeAct::Remove && error.kind == ErrorKind::Busy {
+                    volume.keep_after_all();
+                }
                 volume.retry.failed(error, now);
                 volume.unsure |= matches!(act, VolumeAct::Attach | VolumeAct::Heal);
                 volume.quarantined =
@@ -280,17 +355,18 @@ impl World {
         };
         volume.retry.succeeded();
         match (act, outcome) {
-            (VolumeAct::Create, _) => volume.made = true,
+            (VolumeAct::Create, _) => {
+                volume.made = true;
+                volume.source = None;
+            }
             (VolumeAct::Attach | VolumeAct::Heal, Outcome::Attached(attachment)) => {
                 volume.attached = Some(attachment);
                 volume.unsure = false;
                 volume.health = None;
             }
             (VolumeAct::Detach, _) => volume.detached(),
-            (VolumeAct::Remove, _) => {
-                self.volumes.remove(name);
-            }
-            (VolumeAct::Attach | VolumeAct::Heal, _) => {}
+            (VolumeAct::Remove, _) => self.forget_volume(name),
+            _ => {}
         }
     }
 
@@ -383,7 +459,7 @@ impl World {
 
     fn let_automatic_contexts_go(&mut self) {
         for (name, context) in &mut self.contexts {
-            if !context.declared && context.wanted {
+            if !context.declared && !context.attached && context.wanted {
                 context.wanted = self.volumes.values().any(|v| v.context == *name);
             }
         }
@@ -410,6 +486,11 @@ impl VolumeEntry {
             wanted: true,
             forced: false,
             made: false,
+            source: None,
+            snapshots: BTreeMap::new(),
+            rollback: None,
+            resize: None,
+            refused: None,
             holds: BTreeMap::new(),
             attached: None,
             unsure: false,
@@ -441,6 +522,14 @@ fn same_place(old: &VolumeEntry, new: &VolumeEntry) -> bool {
 /// The name under which a volume that a context lists itself is known: `<context>.<name>`.
 pub(super) fn listed_name(context: &ContextName, name: &str) -> Option<VolumeName> {
     VolumeName::new(format!("{context}.{name}")).ok()
+}
+
+/// Whether `volume` is one that its context lists by itself and nobody has made or named.
+pub(super) fn is_of_list(context: &ContextName, name: &VolumeName, volume: &VolumeEntry) -> bool {
+    volume.context == *context
+        && volume.origin != Origin::Created
+        && is_own_name(context, name)
+        && volume.id == VolumeId::declared(context, name)
 }
 
 fn is_own_name(context: &ContextName, name: &VolumeName) -> bool {

@@ -12,8 +12,14 @@
 //!   each other.
 
 mod apply;
+mod changes;
+#[cfg(test)]
+mod changes_tests;
+#[cfg(test)]
+mod fake_outside;
 mod plan;
 mod retry;
+mod rivals;
 #[cfg(test)]
 mod simulation;
 mod status;
@@ -21,7 +27,9 @@ mod step;
 mod world;
 
 pub use apply::no_image;
+pub use changes::{Pending, SnapshotEntry, Snapshots, overlap};
 pub use retry::Retry;
+pub use status::snapshot_status;
 pub use step::{ContextAct, Event, Outcome, Step, VolumeAct};
 pub use world::{
     Attachment, ContextEntry, ContextStage, DOCKER_VOLUMES, KindEntry, MNT, Place, VolumeEntry,

@@ -3,7 +3,7 @@
 use super::world::{ContextEntry, ContextStage, VolumeEntry};
 use super::{ContextAct, Millis, Step, VolumeAct, World};
 use crate::control::Origin;
-use crate::name::ContextName;
+use crate::name::{ContextName, VolumeName};
 
 /// So many workers given up on, and no new ones are sent to that context: its storage swallows them.
 const MOST_ABANDONED: u32 = 8;
@@ -16,10 +16,11 @@ impl World {
             let due = context.running.is_none() && context.retry.is_due(now);
             due.then(|| Step::Context(name.clone(), act))
         });
-        let volumes = self.volumes.iter().filter_map(|(name, volume)| {
-            let act = self.next_for_volume(volume)?;
-            let due = volume.running.is_none() && volume.retry.is_due(now);
-            due.then(|| Step::Volume(name.clone(), act))
+        let idle = |(_, v): &(&VolumeName, &VolumeEntry)| v.running.is_none();
+        let volumes = self.volumes.iter().filter(idle).filter_map(|(name, v)| {
+            let acts = self.acts_for_volume(v).into_iter().flatten();
+            let (act, _) = acts.into_iter().find(|(_, at)| *at <= now)?;
+            Some(Step::Volume(name.clone(), act))
         });
         contexts.chain(volumes).collect()
     }
@@ -30,13 +31,11 @@ impl World {
             .contexts
             .iter()
             .filter(|(name, c)| c.running.is_none() && self.next_for_context(name, c).is_some());
-        let volumes = self
-            .volumes
-            .values()
-            .filter(|v| v.running.is_none() && self.next_for_volume(v).is_some());
+        let volumes = self.volumes.values().filter(|v| v.running.is_none());
+        let acts = volumes.flat_map(|v| self.acts_for_volume(v).into_iter().flatten());
         let times = contexts
             .map(|(_, c)| c.retry.not_before)
-            .chain(volumes.map(|v| v.retry.not_before));
+            .chain(acts.map(|(_, at)| at));
         times.filter(|&t| t > now).min()
     }
 
@@ -86,6 +85,9 @@ impl World {
         if !context.wanted {
             return self.next_for_leaving(name, context);
         }
+        if !context.is_ready() && self.rival(name, context).is_some() {
+            return None;
+        }
         match context.stage {
             // Without an image there is nothing to start; a new image arrives as an event.
             ContextStage::Absent => self
@@ -112,16 +114,44 @@ impl World {
         }
     }
 
-    fn next_for_volume(&self, volume: &VolumeEntry) -> Option<VolumeAct> {
+    /// What is to be done to a volume, the first that is due first, and when each is due.
+    fn acts_for_volume(&self, volume: &VolumeEntry) -> [Option<(VolumeAct, Millis)>; 3] {
+        let context = self.contexts.get(&volume.context);
+        let ready = !self.draining
+            && context.is_some_and(|c| {
+                c.stage == ContextStage::Open
+                    && c.abandoned < MOST_ABANDONED
+                    && (c.is_ready() || !volume.wanted)
+            });
+        // With its storage away they go as the volume itself does.
+        let forced = volume.forced && !volume.wanted && !self.draining;
+        let kept = volume.wanted || volume.snapshots_go_first();
+        let snapshot = ((ready || forced) && kept && (volume.made || !volume.wanted))
+            .then(|| volume.snapshot_act())
+            .flatten();
+        let resize = volume
+            .resize
+            .as_ref()
+            .filter(|_| ready && volume.wanted && volume.made && volume.rollback.is_none())
+            .map(|r| (VolumeAct::Resize, r.retry.not_before));
+        let main = self.main_act(volume, ready);
+        [snapshot, resize, main]
+    }
+
+    fn main_act(&self, volume: &VolumeEntry, ready: bool) -> Option<(VolumeAct, Millis)> {
+        let act = self.next_for_volume(volume, ready)?;
+        let at = match (act, &volume.rollback) {
+            (VolumeAct::Rollback(_), Some(rollback)) => rollback.retry.not_before,
+            _ => volume.retry.not_before,
+        };
+        Some((act, at))
+    }
+
+    fn next_for_volume(&self, volume: &VolumeEntry, ready: bool) -> Option<VolumeAct> {
         if self.draining {
             return (volume.attached.is_some() || volume.unsure).then_some(VolumeAct::Detach);
         }
         let context = self.contexts.get(&volume.context);
-        let ready = context.is_some_and(|c| {
-            c.stage == ContextStage::Open
-                && c.abandoned < MOST_ABANDONED
-                && (c.is_ready() || !volume.wanted)
-        });
         if !volume.should_be_attached() && (volume.attached.is_some() || volume.unsure) {
             return Some(VolumeAct::Detach);
         }
@@ -129,13 +159,20 @@ impl World {
             // Of the others, nothing is to be removed in the storage.
             let at_once = volume.origin != Origin::Created || volume.forced;
             let gone = |c: &ContextEntry| !c.wanted && c.stage == ContextStage::Absent;
-            return (ready || at_once || context.is_none_or(gone)).then_some(VolumeAct::Remove);
+            let gone = context.is_none_or(gone);
+            if volume.snapshots_go_first() && !gone {
+                return None;
+            }
+            return (ready || at_once || gone).then_some(VolumeAct::Remove);
         }
         if !ready {
             return None;
         }
         if !volume.made {
             return Some(VolumeAct::Create);
+        }
+        if let Some(rollback) = &volume.rollback {
+            return Some(VolumeAct::Rollback(rollback.to));
         }
         if volume.should_be_attached() && volume.attached.is_none() {
             return Some(VolumeAct::Attach);

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::fake_outside::Outside;
 use super::*;
 use crate::control::Origin;
 use crate::error::{Error, ErrorKind};
-use crate::manifest::Manifest;
-use crate::name::{ContextName, Kind, VolumeName};
+use crate::manifest::{Capability, Manifest};
+use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
+use crate::volume::{CloneSource, SnapshotId, Volume};
 
 /// A small generator, so that a failing seed can be run again (xorshift64*).
 struct Chance(u64);
@@ -29,13 +31,10 @@ impl Chance {
     }
 }
 
-/// What exists outside core: it survives core's death.
+/// What was asked for and has been acknowledged: it must not be lost.
 #[derive(Default)]
-struct Outside {
-    running: BTreeSet<ContextName>,
-    backing: BTreeSet<String>,
-    mounts: BTreeMap<String, Attachment>,
-    next_mount: u64,
+struct Told {
+    snapshots: BTreeSet<SnapshotId>,
 }
 
 struct Simulation {
@@ -44,6 +43,7 @@ struct Simulation {
     world: World,
     outside: Outside,
     under_way: Vec<Step>,
+    told: Told,
     faults: bool,
 }
 
@@ -53,9 +53,11 @@ fn kinds() -> BTreeMap<Kind, KindEntry> {
         version: "1".into(),
         context_schema: json!({}),
         volume_schema: json!({}),
-        capabilities: BTreeSet::new(),
+        capabilities: [Capability::Resize].into(),
         privileges: crate::manifest::Privileges::default(),
         url: None,
+        actions: Vec::new(),
+        exclusive: Some("pool".into()),
     };
     [(
         manifest.kind.clone(),
@@ -85,30 +87,45 @@ impl Simulation {
             world,
             outside: Outside::default(),
             under_way: Vec::new(),
+            told: Told::default(),
             faults: true,
         }
     }
 
     fn ask_something(&mut self) {
         let name = volume_name(self.chance.below(6));
-        match self.chance.below(5) {
+        match self.chance.below(9) {
             0 | 1 => {
                 let context = context_name(self.chance.below(3));
                 let kind = Kind::new("fake").unwrap();
-                let entry = ContextEntry::new(kind, json!({"n": 1}), false);
-                let mut volume =
-                    VolumeEntry::declared(context.clone(), json!({}), format!("x/{name}"), false);
+                let config = json!({"n": 1, "pool": context.as_str()});
+                let entry = ContextEntry::new(kind, config, false);
+                let mut volume = VolumeEntry::declared(
+                    context.clone(),
+                    json!({"size": 1}),
+                    format!("x/{name}"),
+                    false,
+                );
                 volume.origin = Origin::Created;
                 if self.chance.in_a_hundred(60) {
                     volume.place = Place::Docker;
                 }
-                // One transaction, as core does it: a context without volumes is let go.
-                let both = [
-                    Event::VolumeWanted(name, Box::new(volume)),
-                    Event::ContextMade(context, Box::new(entry)),
-                ];
-                for event in both {
-                    self.world.apply(event, self.now);
+                if self.chance.in_a_hundred(30) {
+                    volume.source = self.clone_source(&context);
+                }
+                // One that was renamed may have its place.
+                let target = volume.target();
+                if self.world.volumes.values().any(|v| v.target() == target) {
+                    return;
+                }
+                // As core does it: one transaction, as a context without volumes is let go, and
+                // only the volume if there is a context that fits, be it on its way out.
+                let exists = self.world.contexts.contains_key(&context);
+                let volume = Event::VolumeWanted(name, Box::new(volume));
+                self.world.apply(volume, self.now);
+                if !exists {
+                    let made = Event::ContextMade(context, Box::new(entry));
+                    self.world.apply(made, self.now);
                 }
             }
             2 => self.world.apply(
@@ -119,14 +136,68 @@ impl Simulation {
                 Event::Released(name, format!("id{}", self.chance.below(2))),
                 self.now,
             ),
-            _ => self.world.apply(
-                Event::VolumeUnwanted {
-                    name,
-                    forced: false,
-                },
-                self.now,
-            ),
+            4..=7 => self.ask_for_a_change(name),
+            _ => {
+                if let Some(volume) = self.world.volumes.get(&name) {
+                    for snapshot in volume.snapshots.values() {
+                        self.told.snapshots.remove(&snapshot.id);
+                    }
+                }
+                let forced = false;
+                let event = Event::VolumeUnwanted { name, forced };
+                self.world.apply(event, self.now);
+            }
         }
+    }
+
+    fn clone_source(&mut self, context: &ContextName) -> Option<CloneSource> {
+        let made = |v: &&VolumeEntry| v.made && v.wanted && v.context == *context;
+        let source = self.world.volumes.values().find(made)?;
+        let volume = Volume {
+            id: source.id,
+            options: source.options.clone(),
+        };
+        Some(CloneSource {
+            volume,
+            snapshot: None,
+        })
+    }
+
+    /// As core's requests do, which check before they ask.
+    fn ask_for_a_change(&mut self, name: VolumeName) {
+        let Some(volume) = self.world.volumes.get(&name) else {
+            return;
+        };
+        if !(volume.wanted && volume.made) {
+            return;
+        }
+        let snapshot = SnapshotName::new(format!("s{}", self.chance.below(3))).unwrap();
+        let taken = volume
+            .snapshots
+            .get(&snapshot)
+            .filter(|s| s.wanted && s.made);
+        let event = match (self.chance.below(6), taken) {
+            (0 | 1, _) => {
+                let id = SnapshotId(uuid::Uuid::from_u128(u128::from(
+                    self.chance.below(1 << 30),
+                )));
+                Event::SnapshotWanted(name, snapshot, SnapshotEntry::new(id, String::new()))
+            }
+            (2, Some(taken)) => {
+                self.told.snapshots.remove(&taken.id);
+                Event::SnapshotUnwanted(name, snapshot)
+            }
+            (3, Some(taken)) if volume.holds.is_empty() => Event::RollbackWanted(name, taken.id),
+            (4, _) if volume.resize.is_none() => {
+                Event::ResizeWanted(name, json!(1 + self.chance.below(5)))
+            }
+            (5, _) => {
+                let to = volume_name(self.chance.below(6));
+                Event::VolumeRenamed { from: name, to }
+            }
+            _ => Event::ChangeWithdrawn(name),
+        };
+        self.world.apply(event, self.now);
     }
 
     fn take_steps(&mut self) {
@@ -155,7 +226,19 @@ impl Simulation {
                     "{name} is removed while it is mounted"
                 );
             }
-            if matches!(act, VolumeAct::Attach | VolumeAct::Create) {
+            if let VolumeAct::Rollback(_) = act {
+                assert!(
+                    volume.attached.is_none() && !volume.unsure,
+                    "{name} is brought back while it is mounted"
+                );
+            }
+            if let VolumeAct::Snapshot(_) | VolumeAct::Resize | VolumeAct::Rollback(_) = act {
+                assert!(volume.made && volume.wanted, "{name}: {act:?}");
+            }
+            if !matches!(
+                act,
+                VolumeAct::Detach | VolumeAct::Remove | VolumeAct::RemoveSnapshot(_)
+            ) {
                 assert!(
                     self.world.contexts[&volume.context].is_ready(),
                     "{name}: {act:?} in a context that is not ready"
@@ -181,85 +264,60 @@ impl Simulation {
         let index = self.chance.below(self.under_way.len() as u64);
         let step = self.under_way.swap_remove(usize::try_from(index).unwrap());
         let before = self.faults && self.chance.in_a_hundred(25);
-        let result = if before {
+        let lost = || Error::new(ErrorKind::Timeout, "no word of it");
+        let result = if before && self.is_half_done(&step) {
+            // A plugin does not refuse what it has done.
+            Err(lost())
+        } else if before {
             Err(self.error())
         } else {
             self.act(&step)
         };
         let after = self.faults && self.chance.in_a_hundred(10);
-        let result = if after { Err(self.error()) } else { result };
+        let result = if after { Err(lost()) } else { result };
+        let told = match (&step, &result) {
+            (Step::Volume(_, VolumeAct::Snapshot(id)), Ok(_)) => Some(*id),
+            _ => None,
+        };
+        let known = told.filter(|id| self.is_wanted(*id));
         self.world.apply(Event::StepEnded(step, result), self.now);
+        self.told.snapshots.extend(known);
+    }
+
+    fn is_half_done(&self, step: &Step) -> bool {
+        let Step::Volume(name, act) = step else {
+            return false;
+        };
+        let volume = self.world.volumes.get(name);
+        volume.is_some_and(|v| {
+            let backing = self.outside.backing.get(&v.id.to_string());
+            match act {
+                VolumeAct::Resize => backing.map(|b| b.size) != v.options["size"].as_u64(),
+                VolumeAct::RemoveSnapshot(id) => backing.is_none_or(|b| !b.snapshots.contains(id)),
+                VolumeAct::Remove => backing.is_none(),
+                _ => false,
+            }
+        })
+    }
+
+    fn is_wanted(&self, id: SnapshotId) -> bool {
+        let volumes = self.world.volumes.values().filter(|v| v.wanted);
+        let mut snapshots = volumes.flat_map(|v| v.snapshots.values());
+        snapshots.any(|s| s.id == id && s.wanted)
     }
 
     fn error(&mut self) -> Error {
-        let kind = if self.chance.in_a_hundred(80) {
-            ErrorKind::Unreachable
-        } else {
-            ErrorKind::PermissionDenied
+        let kind = match self.chance.below(10) {
+            0..5 => ErrorKind::Unreachable,
+            5..7 => ErrorKind::Timeout,
+            7..9 => ErrorKind::Busy,
+            _ => ErrorKind::PermissionDenied,
         };
         Error::new(kind, "the dice say no")
     }
 
     fn act(&mut self, step: &Step) -> Result<Outcome, Error> {
-        let gone = || Err(Error::internal("core no longer knows it"));
-        match step {
-            Step::Context(name, act) => match act {
-                ContextAct::Start => {
-                    self.outside.running.insert(name.clone());
-                    Ok(Outcome::Started("id".into()))
-                }
-                ContextAct::Link if !self.outside.running.contains(name) => {
-                    Err(Error::internal("no container"))
-                }
-                ContextAct::Link => Ok(Outcome::Linked { open: false }),
-                ContextAct::Open => {
-                    let Some(context) = self.world.contexts.get(name) else {
-                        return gone();
-                    };
-                    Ok(Outcome::Opened(context.config.clone()))
-                }
-                ContextAct::List => Ok(Outcome::Listed(Vec::new())),
-                ContextAct::Close => Ok(Outcome::Done),
-                ContextAct::Stop => {
-                    self.outside.running.remove(name);
-                    Ok(Outcome::Done)
-                }
-            },
-            Step::Volume(name, act) => {
-                let Some(volume) = self.world.volumes.get(name) else {
-                    return gone();
-                };
-                let (id, target) = (volume.id.to_string(), volume.target());
-                match act {
-                    VolumeAct::Create => {
-                        self.outside.backing.insert(id);
-                    }
-                    VolumeAct::Attach | VolumeAct::Heal => {
-                        assert!(
-                            self.outside.backing.contains(&id),
-                            "{name} is mounted before it is made"
-                        );
-                        self.outside.next_mount += 1;
-                        let mount_id = self.outside.next_mount;
-                        let made = Attachment {
-                            target: target.clone(),
-                            source: id,
-                            mount_id,
-                            device: (0, 1),
-                        };
-                        let there = self.outside.mounts.entry(target).or_insert(made);
-                        return Ok(Outcome::Attached(there.clone()));
-                    }
-                    VolumeAct::Detach => {
-                        self.outside.mounts.remove(&target);
-                    }
-                    VolumeAct::Remove => {
-                        self.outside.backing.remove(&id);
-                    }
-                }
-                Ok(Outcome::Done)
-            }
-        }
+        self.outside.act(&self.world, step)
     }
 
     /// Core dies and comes back with what the store keeps, then looks at the mount table.
@@ -271,14 +329,18 @@ impl Simulation {
             volume.attached = None;
             volume.running = None;
             volume.retry = Retry::default();
+            volume.undo_what_nobody_was_told();
             self.world.volumes.insert(name, volume);
         }
         for (name, context) in old.contexts {
             let mut entry = ContextEntry::new(context.kind, context.config, context.declared);
             entry.wanted = context.wanted;
+            entry.attached = context.attached;
+            entry.since = context.since;
             entry.unsure = true;
             self.world.contexts.insert(name, entry);
         }
+        self.world.left = old.left;
         self.world
             .apply(Event::ViewObserved(self.outside.mounts.clone()), self.now);
     }
@@ -335,10 +397,18 @@ impl Simulation {
     fn check_settled(&self) {
         for (name, volume) in &self.world.volumes {
             assert!(volume.wanted, "{name} is still leaving");
+            let backing = self.outside.backing.get(&volume.id.to_string());
+            let backing = backing.unwrap_or_else(|| panic!("{name} was never made"));
+            assert!(volume.made && volume.source.is_none(), "{name}");
             assert!(
-                volume.made && self.outside.backing.contains(&volume.id.to_string()),
-                "{name} was never made"
+                volume.rollback.is_none() && volume.resize.is_none(),
+                "{name}"
             );
+            let size = volume.options["size"].as_u64().unwrap();
+            assert_eq!(size, backing.size, "{name}");
+            assert!(volume.snapshots.values().all(|s| s.wanted && s.made));
+            let snapshots = volume.snapshots.values().map(|s| s.id).collect();
+            assert_eq!(backing.snapshots, snapshots, "{name}");
             assert_eq!(
                 volume.attached.is_some(),
                 volume.should_be_attached(),
@@ -363,8 +433,18 @@ impl Simulation {
             .map(|v| v.id.to_string())
             .collect();
         assert_eq!(
-            backing, self.outside.backing,
+            backing,
+            self.outside.backing.keys().cloned().collect(),
             "nothing removed leaves anything behind"
+        );
+        let volumes = self.world.volumes.values();
+        let there: BTreeSet<_> = volumes
+            .flat_map(|v| v.snapshots.values().map(|s| s.id))
+            .collect();
+        let lost = |id: &&SnapshotId| !there.contains(id);
+        assert!(
+            self.told.snapshots.iter().find(lost).is_none(),
+            "an acknowledged snapshot is lost"
         );
         let used: BTreeSet<_> = self
             .world

@@ -1,10 +1,12 @@
 //! The world as `laz status` shows it.
 
 use super::world::{ContextEntry, ContextStage, VolumeEntry};
-use super::{ContextAct, Millis, World};
-use crate::control::{ContextPhase, ContextStatus, VolumePhase, VolumeStatus};
+use super::{ContextAct, Millis, SnapshotEntry, World};
+use crate::control::{
+    ContextPhase, ContextStatus, SnapshotPhase, SnapshotStatus, VolumePhase, VolumeStatus,
+};
 use crate::error::Error;
-use crate::name::{ContextName, Kind, VolumeName};
+use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
 use crate::volume::HealthState;
 
 impl World {
@@ -45,11 +47,13 @@ impl World {
             .reason
             .clone()
             .filter(|_| context.health.state != HealthState::Healthy);
-        let error = no_image.as_ref().or(context.retry.error.as_ref());
+        let rival = self.rival(name, context).filter(|_| !context.is_ready());
+        let hopeless = no_image.as_ref().or(rival.as_ref());
+        let error = hopeless.or(context.retry.error.as_ref());
         ContextStatus {
             name: name.clone(),
             kind: context.kind.clone(),
-            phase: if no_image.is_some() {
+            phase: if hopeless.is_some() {
                 ContextPhase::Failed
             } else {
                 context_phase(context, now)
@@ -58,7 +62,11 @@ impl World {
                 Some(_) if context.stage < ContextStage::Open => HealthState::Faulted,
                 _ => context.health.state,
             },
-            reason: reason.or_else(|| error.map(Error::to_string)),
+            reason: context
+                .doing
+                .clone()
+                .or(reason)
+                .or_else(|| error.map(Error::to_string)),
             retry_in_seconds: context.retry.seconds_left(now),
             declared: context.declared,
             container: context
@@ -66,6 +74,9 @@ impl World {
                 .as_ref()
                 .map(|id| id.chars().take(12).collect()),
             abandoned: context.abandoned,
+            attached: context.attached,
+            capacity: context.health.capacity,
+            activities: context.health.activities.clone(),
         }
     }
 
@@ -86,7 +97,7 @@ impl World {
                 Some(format!("its context \"{}\" is gone", volume.context)),
             ),
         };
-        let reason = match &volume.retry.error {
+        let reason = match volume.error() {
             Some(error) => Some(error.to_string()),
             None if volume.attached.is_none() && volume.should_be_attached() => {
                 context.and_then(|c| self.context_status(&volume.context, c, now).reason)
@@ -110,7 +121,56 @@ impl World {
             origin: volume.origin,
             used_by: volume.used_by.iter().cloned().collect(),
             created_at: volume.created_at.clone(),
+            size: size_of(&volume.options),
+            new_size: volume.resize.as_ref().and_then(|r| size_text(&r.to)),
+            snapshots: volume
+                .snapshots
+                .iter()
+                .map(|(name, snapshot)| snapshot_status(name, snapshot, volume))
+                .collect(),
         }
+    }
+}
+
+/// The size that `options` give, as text.
+fn size_of(options: &serde_json::Value) -> Option<String> {
+    size_text(options.get("size")?)
+}
+
+fn size_text(size: &serde_json::Value) -> Option<String> {
+    match size {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A snapshot of `volume`.
+pub fn snapshot_status(
+    name: &SnapshotName,
+    snapshot: &SnapshotEntry,
+    volume: &VolumeEntry,
+) -> SnapshotStatus {
+    SnapshotStatus {
+        name: name.clone(),
+        id: snapshot.id,
+        created_at: snapshot.created_at.clone(),
+        phase: match volume.rollback.as_ref() {
+            _ if !snapshot.wanted => SnapshotPhase::Leaving,
+            _ if !snapshot.made => SnapshotPhase::Pending,
+            Some(rollback) if rollback.to == snapshot.id => SnapshotPhase::RollingBack,
+            _ => SnapshotPhase::Taken,
+        },
+        reason: snapshot.retry.error.as_ref().map(Error::to_string),
+    }
+}
+
+impl VolumeEntry {
+    /// What went wrong last, of whatever is being done to it.
+    fn error(&self) -> Option<&Error> {
+        let rollback = self.rollback.as_ref().and_then(|r| r.retry.error.as_ref());
+        let resize = self.resize.as_ref().and_then(|r| r.retry.error.as_ref());
+        rollback.or(self.retry.error.as_ref()).or(resize)
     }
 }
 
@@ -140,7 +200,11 @@ fn volume_phase(volume: &VolumeEntry, now: Millis) -> VolumePhase {
         () if !volume.wanted => VolumePhase::Leaving,
         () if volume.attached.is_some() => VolumePhase::Mounted,
         () if waits => VolumePhase::Waiting,
-        () if volume.running.is_some() || volume.should_be_attached() || !volume.made => {
+        () if volume.running.is_some()
+            || volume.should_be_attached()
+            || volume.rollback.is_some()
+            || !volume.made =>
+        {
             VolumePhase::Pending
         }
         () => VolumePhase::Idle,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::changes::SnapshotEntry;
 use super::world::{Attachment, ContextEntry, KindEntry, VolumeEntry};
 use crate::error::Error;
-use crate::name::{ContextName, Kind, VolumeName};
-use crate::volume::{Health, ListedVolume};
+use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
+use crate::volume::{Health, ListedVolume, SnapshotId};
 
 /// One thing to do. At most one is under way for each context and each volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub enum ContextAct {
 /// What can be done to a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VolumeAct {
-    /// Have the plugin make it.
+    /// Have the plugin make it, or clone it.
     Create,
     /// Have the plugin mount it and attach the mount in the view.
     Attach,
@@ -48,6 +49,14 @@ pub enum VolumeAct {
     Detach,
     /// Have the plugin remove it.
     Remove,
+    /// Have the plugin take a snapshot.
+    Snapshot(SnapshotId),
+    /// Have the plugin remove a snapshot.
+    RemoveSnapshot(SnapshotId),
+    /// Have the plugin bring it back to a snapshot.
+    Rollback(SnapshotId),
+    /// Have the plugin give it the size that it is to have.
+    Resize,
 }
 
 /// What a step has come to.
@@ -66,6 +75,8 @@ pub enum Outcome {
     Listed(Vec<ListedVolume>),
     /// The volume is attached in the view.
     Attached(Attachment),
+    /// The volume has this `size` now.
+    Resized(Value),
     /// Done; there is nothing more to say.
     Done,
 }
@@ -93,6 +104,29 @@ pub enum Event {
         /// Whether to skip what its storage does not allow.
         forced: bool,
     },
+    /// A context is to be kept with all it lists, until it is detached.
+    ContextAttached(ContextName, Box<ContextEntry>),
+    /// The above is taken back.
+    ContextDetached(ContextName),
+    /// What takes long in the step under way on a context; none: nothing any more.
+    ContextDoing(ContextName, Option<String>),
+    /// A volume that nothing uses gets another name.
+    VolumeRenamed {
+        /// Its name.
+        from: VolumeName,
+        /// Its new name, which is free.
+        to: VolumeName,
+    },
+    /// A snapshot is to be taken.
+    SnapshotWanted(VolumeName, SnapshotName, SnapshotEntry),
+    /// A snapshot is to go.
+    SnapshotUnwanted(VolumeName, SnapshotName),
+    /// A volume is to be brought back to a snapshot.
+    RollbackWanted(VolumeName, SnapshotId),
+    /// A volume is to have another `size`.
+    ResizeWanted(VolumeName, Value),
+    /// A rollback or resize is no longer asked for, unless it has begun.
+    ChangeWithdrawn(VolumeName),
     /// Docker holds a volume by a mount identity, once more.
     Held(VolumeName, String),
     /// Docker lets go of a mount identity, once.
@@ -131,6 +165,7 @@ impl Event {
             Self::Health(..)
                 | Self::UsedBy(_)
                 | Self::Abandoned(..)
+                | Self::ContextDoing(..)
                 | Self::LinkLost(..)
                 | Self::ContainerLost(_)
         )

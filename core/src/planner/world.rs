@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ContextAct, Retry, VolumeAct};
+use super::{ContextAct, Pending, Retry, Snapshots, VolumeAct};
 use crate::control::Origin;
-use crate::manifest::Manifest;
+use crate::error::Error;
+use crate::manifest::{Capability, Manifest};
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::volume::{Health, HealthState, ListedVolume, VolumeId};
+use crate::volume::{CloneSource, Health, HealthState, ListedVolume, SnapshotId, VolumeId};
 
 /// Everything core knows: what should be, what is, and what is under way.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub struct World {
     pub contexts: BTreeMap<ContextName, ContextEntry>,
     /// The volumes.
     pub volumes: BTreeMap<VolumeName, VolumeEntry>,
+    /// The snapshots of volumes that are declared no more, for when they are declared again.
+    pub left: BTreeMap<VolumeId, Snapshots>,
     /// Whether the machine goes down: everything is unmounted and closed, nothing is forgotten.
     pub draining: bool,
 }
@@ -31,6 +34,21 @@ pub struct KindEntry {
     pub image: String,
     /// What its plugin says of itself.
     pub manifest: Manifest,
+}
+
+impl World {
+    /// Whether the kind of `context` says that it can do `capability`.
+    pub fn can(&self, context: &ContextName, capability: Capability) -> bool {
+        let context = self.contexts.get(context);
+        let kind = context.and_then(|c| self.kinds.get(&c.kind));
+        kind.is_some_and(|k| k.manifest.capabilities.contains(&capability))
+    }
+
+    /// A number for a context that comes now: larger than those of all others.
+    pub(super) fn next_since(&self) -> u64 {
+        let last = self.contexts.values().map(|c| c.since).max();
+        last.map_or(0, |n| n + 1)
+    }
 }
 
 /// How far up a context is, as last observed.
@@ -54,8 +72,13 @@ pub struct ContextEntry {
     pub kind: Kind,
     /// Its options.
     pub config: Value,
-    /// Whether the cloud-config declares it; else it was made for a volume and goes with its last one.
+    /// Whether the cloud-config declares it.
     pub declared: bool,
+    /// Whether it was attached as a whole. If it is neither, it was made for a volume and goes
+    /// with its last one.
+    pub attached: bool,
+    /// Which of two contexts was there first: the one with the smaller number.
+    pub since: u64,
     /// Whether it should be.
     pub wanted: bool,
     /// How far up it is.
@@ -77,6 +100,8 @@ pub struct ContextEntry {
     pub health: Health,
     /// Workers given up on that have not ended.
     pub abandoned: u32,
+    /// What takes long in the step under way, for people.
+    pub doing: Option<String>,
 }
 
 impl ContextEntry {
@@ -86,6 +111,8 @@ impl ContextEntry {
             kind,
             config,
             declared,
+            attached: false,
+            since: 0,
             wanted: true,
             stage: ContextStage::Absent,
             container: None,
@@ -96,6 +123,7 @@ impl ContextEntry {
             retry: Retry::default(),
             health: Health::healthy(),
             abandoned: 0,
+            doing: None,
         }
     }
 
@@ -161,6 +189,16 @@ pub struct VolumeEntry {
     pub forced: bool,
     /// Whether the plugin has acknowledged that it exists.
     pub made: bool,
+    /// What it is cloned from, until it is made.
+    pub source: Option<CloneSource>,
+    /// Its snapshots.
+    pub snapshots: Snapshots,
+    /// The snapshot that it is to be brought back to; it is not mounted until that is done.
+    pub rollback: Option<Pending<SnapshotId>>,
+    /// The `size` that it is to have.
+    pub resize: Option<Pending<Value>>,
+    /// Why the last rollback or resize that was asked for was given up.
+    pub refused: Option<Error>,
     /// Docker's mount identities that hold it, with their counts.
     pub holds: BTreeMap<String, u32>,
     /// The mount in the view.
@@ -182,7 +220,9 @@ pub struct VolumeEntry {
 impl VolumeEntry {
     /// Whether it should be mounted in the view.
     pub fn should_be_attached(&self) -> bool {
-        self.wanted && (matches!(self.place, Place::Mnt(_)) || !self.holds.is_empty())
+        self.wanted
+            && self.rollback.is_none()
+            && (matches!(self.place, Place::Mnt(_)) || !self.holds.is_empty())
     }
 
     /// The absolute path in the view where it is, or would be, mounted.

@@ -171,6 +171,10 @@ impl Dockerd {
         for (name, value) in labels {
             import.extend(["--change".into(), format!("LABEL {name}='{value}'")]);
         }
+        if program.is_some() {
+            let entry = r#"ENTRYPOINT ["/bin/laz-plugin-host"]"#;
+            import.extend(["--change".into(), entry.into()]);
+        }
         import.extend(["-".into(), tag.into()]);
         let import: Vec<_> = import.iter().map(String::as_str).collect();
         let mut child = self.command(&import);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lazarette_core::daemon::system_engine::{
-    ContainerSpec, Ensured, How, SystemEngine, SystemEvent,
+    ContainerSpec, Ensured, How, OneShot, SystemEngine, SystemEvent,
 };
 use lazarette_core::{ContextName, ErrorKind, Privileges, Removed};
 use serde_json::json;
@@ -88,6 +88,52 @@ impl Fixture {
         }
         read
     }
+}
+
+/// Looks, or builds, as it is told; fails for one kernel.
+const ONE_THING: &str = r#"#!/bin/sh
+if [ "$1" = scan ]; then echo '{"ok":[]}'; exit; fi
+[ "$KERNEL" = bad ] && { echo "log line" >&2; echo "error: no headers" >&2; exit 3; }
+touch /lib/modules/file 2>/dev/null && { echo "/lib/modules is writable" >&2; exit 1; }
+echo spl.ko > /output/order
+echo "built for $KERNEL"
+"#;
+
+#[test]
+fn a_container_for_one_thing_does_it_and_is_gone() {
+    runtime().block_on(async {
+        let Some(it) = Fixture::new().await else {
+            return;
+        };
+        let image = it.docker.import("one:1", &[], Some(ONE_THING));
+        let limit = Duration::from_secs(60);
+        let output = it.docker.path("output");
+        std::fs::create_dir_all(&output).unwrap();
+        let build = |kernel| OneShot::module_builder("one:1", kernel, &output);
+        let ended = it.engine.run_once(build("6.1"), limit).await.unwrap();
+        assert_eq!((ended.status, ended.output.trim()), (0, "built for 6.1"));
+        let order = std::fs::read_to_string(output.join("order")).unwrap();
+        assert_eq!(order.trim(), "spl.ko");
+        assert_eq!(it.engine.image_id("one:1").await.unwrap(), image);
+
+        let ended = it.engine.run_once(build("bad"), limit).await.unwrap();
+        assert_eq!(ended.status, 3);
+        assert_eq!(ended.last_lines, "log line\nerror: no headers");
+
+        let mut spec = it.spec("nas", &[]);
+        spec.image_id = image;
+        spec.make_host_directories().unwrap();
+        let scan = OneShot::scan("stand-in", &spec);
+        let ended = it.engine.run_once(scan, limit).await.unwrap();
+        assert_eq!(ended.output.trim(), r#"{"ok":[]}"#);
+        assert!(it.engine.containers().await.unwrap().is_empty());
+        let left = it.docker.command(&["ps", "-aq"]).output().unwrap();
+        assert!(left.stdout.is_empty(), "{left:?}");
+
+        let none = OneShot::module_builder("none:1", "6.1", &output);
+        let error = it.engine.run_once(none, limit).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    });
 }
 
 #[test]
@@ -240,7 +286,7 @@ fn what_is_not_ours_is_not_touched() {
 }
 
 async fn event(events: &mut mpsc::Receiver<SystemEvent>, what: &str) -> SystemEvent {
-    let event = timeout(Duration::from_secs(30), events.recv()).await;
+    let event = timeout(Duration::from_secs(60), events.recv()).await;
     event
         .unwrap_or_else(|_| panic!("no event: {what}"))
         .unwrap()

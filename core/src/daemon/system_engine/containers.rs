@@ -1,7 +1,6 @@
 //! The storage containers: one per context, made, replaced and removed.
 
 use std::collections::HashMap;
-use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -205,14 +204,7 @@ impl SystemEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String> {
         let name = spec.container_name();
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&spec.run_directory)
-            .map_err(|error| {
-                Error::internal(format!("cannot make {}", spec.run_directory.display()))
-                    .cause(error)
-            })?;
+        spec.make_host_directories()?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let body = spec.body();
         let created = self
@@ -254,7 +246,7 @@ impl SystemEngine {
     }
 
     /// Stops and removes a container; one that is gone already is fine.
-    async fn remove(&self, id: &str, grace: Duration) -> Result<()> {
+    pub(super) async fn remove(&self, id: &str, grace: Duration) -> Result<()> {
         let short = id.get(..12).unwrap_or(id);
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();

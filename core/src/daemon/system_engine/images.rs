@@ -50,6 +50,22 @@ impl SystemEngine {
             .await?;
         Ok(choose(images))
     }
+
+    /// The identity of the image that `name` (a tag or an identity) means.
+    ///
+    /// # Errors
+    /// `NotFound`, and the engine's.
+    pub async fn image_id(&self, name: &str) -> Result<String> {
+        let found = self
+            .client
+            .call(
+                &format!("find image {name}"),
+                DEADLINE,
+                |docker| async move { docker.inspect_image(name).await },
+            )
+            .await?;
+        Ok(found.id.unwrap_or_default())
+    }
 }
 
 fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
@@ -57,7 +73,7 @@ fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
     let mut chosen = BTreeMap::<Kind, PluginImage>::new();
     let mut problems = Vec::new();
     for image in &images {
-        match read(image) {
+        match read(&image.id, &image.labels) {
             Ok(plugin) => match chosen.get(&plugin.kind) {
                 None => {
                     chosen.insert(plugin.kind.clone(), plugin);
@@ -78,8 +94,9 @@ fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
     }
 }
 
-fn read(image: &ImageSummary) -> Result<PluginImage, String> {
-    let label = |name: &str| image.labels.get(name).map(String::as_str);
+/// The plugin that the labels of the image `id` describe, or why there is none.
+pub(super) fn read(id: &str, labels: &HashMap<String, String>) -> Result<PluginImage, String> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
     let kind = label(KIND_LABEL).unwrap_or_default();
     let kind = Kind::new(kind).map_err(|error| format!("label {KIND_LABEL}: {error}"))?;
     let manifest = label(MANIFEST_LABEL)
@@ -96,7 +113,7 @@ fn read(image: &ImageSummary) -> Result<PluginImage, String> {
     }
     Ok(PluginImage {
         kind,
-        image_id: image.id.clone(),
+        image_id: id.to_owned(),
         manifest,
     })
 }

@@ -2,6 +2,7 @@
 //! made that very way.
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use bollard::models::{
 use serde_json::Value;
 
 use super::{CONTEXT_LABEL, SPEC_LABEL};
+use crate::error::{Error, Result};
 use crate::manifest::Privileges;
 use crate::name::ContextName;
 
@@ -21,6 +23,13 @@ const RUN: &str = "/run/lazarette";
 const MOUNTS: &str = "/mnt";
 /// Files of the host that a container on its network reads live.
 const HOST_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+/// Where the host keeps secrets, a directory for each context.
+const HOST_SECRETS: &str = "/etc/lazarette/secrets";
+/// Where a container sees those of its context.
+const SECRETS: &str = "/run/secrets";
+/// Every block device; among the character devices `/dev/zfs`, `/dev/mapper/control`,
+/// `/dev/loop-control` and others whose numbers the kernel gives out as they come (major 10).
+const ALL_DEVICES: [&str; 2] = ["b *:* rwm", "c 10:* rwm"];
 /// MiB of memory unless the plugin asks for another amount.
 const MEMORY_MIB: u64 = 256;
 /// Processes and threads.
@@ -62,14 +71,13 @@ impl ContainerSpec {
         if let Some(labels) = &mut body.labels {
             labels.insert(SPEC_LABEL.into(), self.hash());
         }
-        if self.privileges.host_network
-            && let Some(mounts) = body.host_config.as_mut().and_then(|c| c.mounts.as_mut())
-        {
+        if let Some(mounts) = body.host_config.as_mut().and_then(|c| c.mounts.as_mut()) {
             // Not part of the hash: whether they exist says nothing about the container.
-            let present = HOST_FILES
-                .into_iter()
-                .filter(|file| Path::new(file).exists());
-            mounts.extend(present.map(|file| bind(file.into(), file, true)));
+            let network = self.privileges.host_network.then_some(HOST_FILES);
+            let files = network.into_iter().flatten().map(String::from);
+            let files = files.chain(self.privileges.host_files.iter().cloned());
+            let present = files.filter(|file| Path::new(file).exists());
+            mounts.extend(present.map(|file| bind(file.clone().into(), &file, true)));
         }
         body
     }
@@ -113,7 +121,10 @@ impl ContainerSpec {
             devices: Some(granted.devices.iter().map(|path| device(path)).collect()),
             network_mode: Some(network.into()),
             tmpfs: Some(self.tmpfs()),
-            mounts: Some(vec![bind(self.run_directory.clone(), RUN, false)]),
+            device_cgroup_rules: granted
+                .all_devices
+                .then(|| ALL_DEVICES.map(String::from).into()),
+            mounts: Some(self.mounts()),
             memory: Some(memory),
             // The same: no swap on top.
             memory_swap: Some(memory),
@@ -132,6 +143,54 @@ impl ContainerSpec {
             }),
             ..HostConfig::default()
         }
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let granted = &self.privileges;
+        let mut mounts = vec![bind(self.run_directory.clone(), RUN, false)];
+        if granted.all_devices {
+            mounts.push(bind("/dev".into(), "/dev", false));
+        }
+        let shared = granted.host_directories.iter();
+        mounts.extend(shared.map(|path| bind(path.into(), path, false)));
+        if granted.secrets {
+            mounts.push(bind(self.secrets_directory(), SECRETS, true));
+        }
+        mounts
+    }
+
+    /// Where the host keeps the secrets that this context alone may read.
+    fn secrets_directory(&self) -> PathBuf {
+        Path::new(HOST_SECRETS).join(self.context.as_str())
+    }
+
+    /// Directories of the host that have to be there before the container is made, with their
+    /// permission bits.
+    fn host_directories(&self) -> Vec<(PathBuf, u32)> {
+        let shared = self.privileges.host_directories.iter();
+        let mut directories = vec![(self.run_directory.clone(), 0o700)];
+        directories.extend(shared.map(|path| (path.into(), 0o755)));
+        if self.privileges.secrets {
+            directories.push((self.secrets_directory(), 0o700));
+        }
+        directories
+    }
+
+    /// Makes the directories of the host that the container shares.
+    ///
+    /// # Errors
+    /// `Internal` naming the one that cannot be made.
+    pub fn make_host_directories(&self) -> Result<()> {
+        for (directory, mode) in self.host_directories() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(&directory)
+                .map_err(|error| {
+                    Error::internal(format!("cannot make {}", directory.display())).cause(error)
+                })?;
+        }
+        Ok(())
     }
 
     /// Writable directories: memory that goes with the container. Docker adds
@@ -166,7 +225,7 @@ fn seconds(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn bind(source: PathBuf, target: &str, read_only: bool) -> Mount {
+pub(super) fn bind(source: PathBuf, target: &str, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_string_lossy().into_owned()),
@@ -237,9 +296,8 @@ mod tests {
                 capabilities: ["SYS_ADMIN", "CHOWN"].map(Into::into).into(),
                 devices: vec!["/dev/fuse".into()],
                 host_network: true,
-                kernel_modules: vec![],
                 writable: ["/run", "/tmp", "/var/lib/nfs"].map(Into::into).into(),
-                memory_mib: None,
+                ..Privileges::default()
             },
             run_directory: "/run/lazarette/contexts/nas".into(),
             grace: Duration::from_secs(10),
