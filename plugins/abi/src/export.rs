@@ -29,6 +29,12 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// The JSON of an error.
     fn open(host: HostHandle, config: &[u8]) -> Result<Self, Vec<u8>>;
 
+    /// Looks for storage that no context has.
+    ///
+    /// # Errors
+    /// The JSON of an error.
+    fn scan() -> Reply;
+
     /// Runs `method`.
     ///
     /// # Errors
@@ -72,6 +78,14 @@ impl HostHandle {
         unsafe { (self.table.cancelled)(self.table.data, call) != 0 }
     }
 
+    /// Says that the context's health has changed. A host before version 1.1 does not hear it.
+    pub fn changed(&self) {
+        if self.table.size as usize >= size_of::<HostTable>() {
+            // SAFETY: the table is valid and large enough to have the field.
+            unsafe { (self.table.changed)(self.table.data) }
+        }
+    }
+
     /// The directory below which the plugin mounts.
     pub fn mounts(&self) -> String {
         // SAFETY: the table's bytes live as long as the table.
@@ -101,7 +115,15 @@ pub const fn descriptor<P: Plugin, V: Version>() -> Descriptor {
         call: call::<P>,
         destroy: destroy::<P>,
         free,
+        scan: Some(scan::<P>),
     }
+}
+
+unsafe extern "C" fn scan<P: Plugin>(out: *mut Buffer) -> i32 {
+    let (status, reply) = guarded::<P>("scan", P::scan);
+    // SAFETY: the host passes a valid pointer.
+    unsafe { out.write(buffer(reply)) };
+    status
 }
 
 unsafe extern "C" fn describe<P: Plugin, V: Version>(out: *mut Buffer) -> i32 {
@@ -224,6 +246,9 @@ mod tests {
                 _ => Ok(Self(host)),
             }
         }
+        fn scan() -> Reply {
+            panic!("at scan")
+        }
         fn call(&self, call: CallInfo, method: &str, request: &[u8]) -> Reply {
             match method {
                 "panic" => panic!("in {method} {}", call.id),
@@ -248,6 +273,7 @@ mod tests {
 
     unsafe extern "C" fn silent(_: *mut c_void, _: u32, _: Bytes) {}
     unsafe extern "C" fn nowhere(_: *mut c_void, _: u64, _: Bytes, _: f32) {}
+    unsafe extern "C" fn unheard(_: *mut c_void) {}
     unsafe extern "C" fn even(_: *mut c_void, call: u64) -> u32 {
         u32::from(call.is_multiple_of(2))
     }
@@ -262,6 +288,7 @@ mod tests {
             log: silent,
             progress: nowhere,
             cancelled: even,
+            changed: unheard,
         }))
     }
 

@@ -41,7 +41,7 @@ pub const MAGIC: [u8; 8] = *b"LAZARETT";
 pub const MAJOR: u16 = 1;
 
 /// The minor version of this ABI.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 
 /// Status: the reply is the value.
 pub const OK: i32 = 0;
@@ -155,6 +155,9 @@ pub type ProgressFn = unsafe extern "C" fn(data: *mut c_void, call: u64, text: B
 /// Non-zero if nobody wants the call's reply any more.
 pub type CancelledFn = unsafe extern "C" fn(data: *mut c_void, call: u64) -> u32;
 
+/// The context's health has changed: core should ask for it now.
+pub type ChangedFn = unsafe extern "C" fn(data: *mut c_void);
+
 /// What the plugin may call. Valid for the life of the process, from any thread.
 #[repr(C)]
 #[derive(Debug)]
@@ -175,6 +178,8 @@ pub struct HostTable {
     pub progress: ProgressFn,
     /// Asks for cancellation.
     pub cancelled: CancelledFn,
+    /// Says that the context's health has changed. Since version 1.1: look at `size` first.
+    pub changed: ChangedFn,
 }
 
 /// Writes the manifest (JSON) into `out`, or an error.
@@ -218,6 +223,9 @@ pub struct Descriptor {
     pub destroy: DestroyFn,
     /// Frees a reply.
     pub free: FreeFn,
+    /// Writes a list of the storage that no context has (JSON) into `out`, or an error; needs no
+    /// context; null if the plugin cannot. Since version 1.1.
+    pub scan: Option<unsafe extern "C" fn(out: *mut Buffer) -> i32>,
 }
 
 // SAFETY: nothing in a descriptor changes, and its pointers are to statics and functions.
@@ -228,7 +236,7 @@ pub const SMALLEST_DESCRIPTOR: usize = 88;
 
 const _: () = {
     assert!(size_of::<Header>() == 16);
-    assert!(size_of::<Descriptor>() == SMALLEST_DESCRIPTOR || size_of::<usize>() != 8);
+    assert!(size_of::<Descriptor>() == SMALLEST_DESCRIPTOR + 8 || size_of::<usize>() != 8);
     assert!(size_of::<CallInfo>() == 24);
 };
 
@@ -257,8 +265,9 @@ mod tests {
             offset_of!(Descriptor, call),
             offset_of!(Descriptor, destroy),
             offset_of!(Descriptor, free),
+            offset_of!(Descriptor, scan),
         ];
-        assert_eq!(descriptor, [0, 16, 32, 48, 56, 64, 72, 80]);
+        assert_eq!(descriptor, [0, 16, 32, 48, 56, 64, 72, 80, 88]);
         let host = [
             offset_of!(HostTable, size),
             offset_of!(HostTable, major),
@@ -268,8 +277,9 @@ mod tests {
             offset_of!(HostTable, log),
             offset_of!(HostTable, progress),
             offset_of!(HostTable, cancelled),
+            offset_of!(HostTable, changed),
         ];
-        assert_eq!(host, [0, 4, 6, 8, 16, 32, 40, 48]);
+        assert_eq!(host, [0, 4, 6, 8, 16, 32, 40, 48, 56]);
         let call = [
             offset_of!(CallInfo, size),
             offset_of!(CallInfo, reserved),

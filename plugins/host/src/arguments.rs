@@ -1,4 +1,4 @@
-//! The command line: three sub-commands, so no parser library (it would be most of the program).
+//! The command line: four sub-commands, so no parser library (it would be most of the program).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,11 +10,13 @@ Serves a storage plugin to laz-core.
 Usage: laz-plugin-host supervise [OPTIONS]
        laz-plugin-host serve [OPTIONS]
        laz-plugin-host describe PLUGIN.so
+       laz-plugin-host scan [PLUGIN.so]
 
 Commands:
   supervise  run as PID 1 of a storage container: reap, keep `serve` running, end in order
   serve      load the plugin and serve it on a Unix socket
   describe   print the plugin's manifest as JSON (for the image label dev.lazarette.manifest)
+  scan       print the storage that the plugin finds and no context has, as JSON
 
 Options of supervise and serve:
   --plugin FILE   the plugin [default: /usr/lib/lazarette/plugin.so]
@@ -33,6 +35,7 @@ pub(crate) enum Command {
     Help,
     Version,
     Describe { plugin: PathBuf },
+    Scan { plugin: PathBuf },
     Serve(Paths),
     Supervise(Paths),
 }
@@ -72,6 +75,18 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Com
                 None => Ok(Command::Describe {
                     plugin: plugin.into(),
                 }),
+                Some(more) => Err(unexpected(&more)),
+            }
+        }
+        Some("scan") => {
+            let plugin = arguments
+                .next()
+                .map_or_else(|| Paths::default().plugin, PathBuf::from);
+            match arguments.next() {
+                _ if plugin.as_os_str() == "-h" || plugin.as_os_str() == "--help" => {
+                    Ok(Command::Help)
+                }
+                None => Ok(Command::Scan { plugin }),
                 Some(more) => Err(unexpected(&more)),
             }
         }
@@ -135,6 +150,10 @@ mod tests {
         assert_eq!(paths.mounts, PathBuf::from("/b"));
         assert_eq!(paths.plugin, PathBuf::from("/c"));
         assert_eq!(parsed("serve --help"), Ok(Command::Help));
+        let plugin = Paths::default().plugin;
+        assert_eq!(parsed("scan"), Ok(Command::Scan { plugin }));
+        let plugin = "/p.so".into();
+        assert_eq!(parsed("scan /p.so"), Ok(Command::Scan { plugin }));
     }
 
     #[test]

@@ -66,7 +66,15 @@ impl Context {
             }
             self.sink
                 .log(Level::Info, "opening the context anew: its options changed");
-            self.run_closing(&open.instance, id, limit)?;
+            match self.run_closing(&open.instance, id, limit) {
+                // What is mounted keeps the storage open; opening is idempotent, so the new
+                // options count from now on.
+                Err(error) if error.kind == ErrorKind::Busy => {
+                    self.sink
+                        .log(Level::Info, &format!("it stays in use: {error}"));
+                }
+                closed => drop(closed?),
+            }
         }
         self.open_with(config.clone())?;
         Ok(Value::Null)

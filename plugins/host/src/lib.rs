@@ -5,6 +5,7 @@
 //! | `supervise` | PID 1 of the container: reaps, keeps `serve` running, ends in order |
 //! | `serve` | loads the plugin and serves it on a Unix socket |
 //! | `describe` | prints a plugin's manifest, for its image's label |
+//! | `scan` | prints what the plugin finds that no context has |
 //!
 //! Threads and blocking calls only: it has to be small (3 MiB), and a plugin blocks anyway.
 
@@ -46,6 +47,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(())
         }
         Command::Describe { plugin } => describe::describe(&plugin),
+        Command::Scan { plugin } => describe::scan(&plugin),
         Command::Serve(paths) => serve::serve(paths),
         Command::Supervise(paths) => supervise::supervise(&paths),
     };

@@ -83,10 +83,14 @@ impl Link {
     pub(crate) fn log(&self, level: Level, message: &str) {
         log(level, message);
         let message = message.to_owned();
+        self.tell(&FromPlugin::Log { level, message });
+    }
+
+    /// Sends `message`, which belongs to no call, to whoever is connected.
+    pub(crate) fn tell(&self, message: &FromPlugin) {
         let mut current = self.lock();
         let connection = current.connection;
-        let line = FromPlugin::Log { level, message };
-        write(&mut current, connection, &line, None);
+        write(&mut current, connection, message, None);
     }
 
     fn send_with(

@@ -348,4 +348,8 @@ impl Sink for HostSink {
         // Call 0 is the closing at the end: nobody takes it back.
         id != 0 && self.calls.is_cancelled(id)
     }
+
+    fn changed(&self) {
+        self.link.tell(&FromPlugin::Changed);
+    }
 }

@@ -10,7 +10,9 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Core, Running, can_run, crafted, hello, kill, plain_volume, volume, within};
+use harness::{
+    Core, Running, can_run, crafted, hello, kill, plain_volume, scratch, volume, within,
+};
 use lazarette_core::ErrorKind;
 use lazarette_core::message::{FromPlugin, Method, PROTOCOL, ToPlugin, Version};
 use rustix::fs::{Mode, OFlags, fstatfs, openat};
@@ -477,4 +479,125 @@ fn a_plugin_that_breaks_its_contract_hurts_nobody_else() {
     assert!(!greeting.open);
     core.open(json!({})).unwrap();
     assert!(host.log().contains("starts afresh"), "{}", host.log());
+}
+
+#[test]
+fn the_example_in_c_serves_volumes() {
+    if !can_run() {
+        return;
+    }
+    let host = Running::start("serve", scratch);
+    let (mut core, greeting) = Core::connect(&host.socket);
+    assert_eq!(greeting.manifest.kind.as_str(), "scratch");
+    core.open(json!({})).unwrap();
+    let volume = volume(json!({"size": "4M"}));
+    let create = Method::Create {
+        volume: volume.clone(),
+    };
+    let remove = Method::Remove {
+        volume: volume.clone(),
+    };
+    let mount = Method::Mount {
+        volume: volume.clone(),
+        read_only: false,
+    };
+    assert_eq!(
+        core.call(mount.clone()).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+    assert_eq!(core.call(create.clone()).unwrap(), json!("created"));
+    assert_eq!(core.call(create).unwrap(), json!("already_exists"));
+    for _ in 0..2 {
+        let (mounted, fd) = core.call_fd(mount.clone());
+        assert_eq!(mounted.unwrap()["source"], "scratch");
+        let facts = fstatfs(fd.expect("a mount comes as a descriptor")).unwrap();
+        assert_eq!(facts.f_type as u64, TMPFS_MAGIC);
+        assert_eq!(facts.f_blocks * facts.f_bsize as u64, 4 << 20);
+    }
+    let unmount = Method::Unmount { id: volume.id };
+    assert_eq!(core.call(unmount.clone()).unwrap(), json!(null));
+    assert_eq!(core.call(unmount).unwrap(), json!(null));
+    assert_eq!(core.call(remove.clone()).unwrap(), json!("removed"));
+    assert_eq!(core.call(remove).unwrap(), json!("already_absent"));
+    let resize = core.call(Method::Resize { volume }).unwrap_err();
+    assert_eq!(resize.kind, ErrorKind::Unsupported);
+    assert_eq!(
+        core.call(Method::Health).unwrap(),
+        json!({"state": "healthy"})
+    );
+}
+
+#[test]
+fn a_process_of_its_own_serves_the_wire_like_the_plugin_host() {
+    if !can_run() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let shelf = Running::shelf();
+    let (mut core, greeting) = Core::connect(&shelf.socket);
+    assert_eq!(greeting.manifest.kind.as_str(), "shelf");
+    assert_eq!((greeting.open, greeting.protocol), (false, PROTOCOL));
+    let early = core.call(Method::List).unwrap_err();
+    assert_eq!(early.kind, ErrorKind::Plugin);
+    let absent = core.open(json!({"directory": "/no/such/directory"}));
+    assert_eq!(absent.unwrap_err().kind, ErrorKind::NotFound);
+    core.open(json!({"directory": data.path()})).unwrap();
+
+    let volume = volume(json!({}));
+    let create = Method::Create {
+        volume: volume.clone(),
+    };
+    assert_eq!(core.call(create.clone()).unwrap(), json!("created"));
+    assert_eq!(core.call(create).unwrap(), json!("already_exists"));
+    let mount = Method::Mount {
+        volume: volume.clone(),
+        read_only: false,
+    };
+    let (mounted, fd) = core.call_fd(mount);
+    mounted.unwrap();
+    let root = fd.expect("a mount comes as a descriptor");
+    let file = openat(
+        &root,
+        "f",
+        OFlags::CREATE | OFlags::WRONLY,
+        Mode::from_raw_mode(0o644),
+    );
+    drop((file.unwrap(), root));
+    let kept = data.path().join(volume.id.to_string()).join("f");
+    assert!(
+        kept.exists(),
+        "what is written through the mount is on the shelf"
+    );
+    let resize = Method::Resize {
+        volume: volume.clone(),
+    };
+    assert_eq!(core.call(resize).unwrap_err().kind, ErrorKind::Unsupported);
+
+    // Core comes back: the context is open still.
+    drop(core);
+    let (mut core, greeting) = Core::connect(&shelf.socket);
+    assert!(greeting.open);
+    let remove = Method::Remove { volume };
+    assert_eq!(core.call(remove.clone()).unwrap(), json!("removed"));
+    assert_eq!(core.call(remove).unwrap(), json!("already_absent"));
+    assert!(!kept.exists());
+}
+
+#[test]
+fn new_options_take_effect_although_the_storage_is_in_use() {
+    if !can_run() {
+        return;
+    }
+    let host = Running::start("serve", crafted);
+    let (mut core, _) = Core::connect(&host.socket);
+    core.open(json!({"be": "busy"})).unwrap();
+    let refused = core.call(Method::Close).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Busy);
+    core.open(json!({"be": "calm"})).unwrap();
+    // The plugin counts how often it was opened.
+    assert_eq!(
+        core.call(Method::Health).unwrap(),
+        json!({"state": "degraded"})
+    );
+    assert_eq!(core.call(Method::Close).unwrap(), json!(null));
 }

@@ -173,6 +173,7 @@ pub(crate) fn host_table(sink: Arc<dyn Sink>, mounts: &Path) -> &'static HostTab
         log,
         progress,
         cancelled,
+        changed,
     }))
 }
 
@@ -198,6 +199,11 @@ unsafe extern "C" fn progress(data: *mut c_void, call: u64, text: Bytes, share: 
 unsafe extern "C" fn cancelled(data: *mut c_void, call: u64) -> u32 {
     // SAFETY: as in `log`.
     u32::from(unsafe { sink(data) }.cancelled(call))
+}
+
+unsafe extern "C" fn changed(data: *mut c_void) {
+    // SAFETY: as in `log`.
+    unsafe { sink(data) }.changed();
 }
 
 /// # Safety

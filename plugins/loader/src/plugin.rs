@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lazarette_abi::{Buffer, Descriptor, Header, MAGIC, MAJOR, SMALLEST_DESCRIPTOR, SYMBOL};
 use lazarette_core::context::Sink;
+use lazarette_core::volume::Found;
 use lazarette_core::{Error, Manifest, Result};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{Mode, OFlags};
@@ -77,6 +78,27 @@ impl Plugin {
         Ok(manifest)
     }
 
+    /// Looks for storage that no context has yet.
+    ///
+    /// # Errors
+    /// `Unsupported` if the plugin is older than the question, and what it reports.
+    pub fn scan(&self) -> Result<Vec<Found>> {
+        let Some(scan) = self.descriptor.scan else {
+            return Err(Error::unsupported("be looked for", self.kind));
+        };
+        let mut out = Buffer::empty();
+        // SAFETY: a checked descriptor; `out` outlives the call.
+        let status = unsafe { scan(&raw mut out) };
+        let value = reply(self.descriptor, status, out).map_err(|failure| failure.error)?;
+        serde_json::from_value(value).map_err(|e| {
+            Error::new(
+                lazarette_core::ErrorKind::Plugin,
+                format!("what the {} plugin found is no list of it", self.kind),
+            )
+            .cause(e)
+        })
+    }
+
     /// Opens a context with the options `config`; the plugin logs and reports to `sink` and mounts
     /// below `mounts`.
     ///
@@ -119,12 +141,29 @@ fn load(path: &Path) -> Result<Plugin, Refusal> {
     let header = unsafe { symbol.read() };
     check_header(header, checked.held)?;
     // SAFETY: magic, version and size say that a descriptor lies there; aligned; never unloaded.
-    let descriptor: &'static Descriptor = unsafe { &*symbol.cast::<Descriptor>() };
+    let descriptor: &'static Descriptor = unsafe { descriptor(symbol, header.size as usize) };
     Ok(Plugin {
         descriptor,
         kind: text(descriptor.kind, "kind")?,
         version: text(descriptor.version, "version")?,
     })
+}
+
+/// The descriptor at `symbol` as this version knows it: what an older plugin has not is null, what
+/// a newer one has beyond it is left out.
+///
+/// # Safety
+/// `size` bytes of a descriptor must lie at `symbol`, [`SMALLEST_DESCRIPTOR`] at least, and stay.
+unsafe fn descriptor(symbol: *const Header, size: usize) -> &'static Descriptor {
+    let mut known = std::mem::MaybeUninit::<Descriptor>::zeroed();
+    let size = size.min(size_of::<Descriptor>());
+    // SAFETY: the caller's promise; `known` has room for so many bytes, and what lies beyond the
+    // smallest descriptor may be null.
+    let known = unsafe {
+        std::ptr::copy_nonoverlapping(symbol.cast::<u8>(), known.as_mut_ptr().cast(), size);
+        known.assume_init()
+    };
+    Box::leak(Box::new(known))
 }
 
 fn open(path: &Path) -> Result<File, Refusal> {

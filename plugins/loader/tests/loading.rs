@@ -195,6 +195,7 @@ impl Sink for Lines {
     fn cancelled(&self, _: u64) -> bool {
         false
     }
+    fn changed(&self) {}
 }
 
 #[test]
@@ -227,6 +228,8 @@ fn a_plugin_in_c_is_called_and_its_bad_replies_are_errors() {
     let panicked = call(&Method::Remove { volume }).unwrap_err();
     assert!(panicked.poisoned && !no_error.poisoned);
     assert_eq!(call(&Method::Close).unwrap(), json!(null));
+    // It is of version 1.0, which had no scan.
+    assert_eq!(plugin.scan().unwrap_err().kind, ErrorKind::Unsupported);
 }
 
 #[test]

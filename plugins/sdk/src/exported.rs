@@ -37,6 +37,10 @@ impl<C: StorageContext> Plugin for Exported<C> {
         }
     }
 
+    fn scan() -> Reply {
+        encode(C::scan())
+    }
+
     fn call(&self, info: CallInfo, method: &str, request: &[u8]) -> Reply {
         let deadline = Instant::now() + Duration::from_millis(info.deadline_ms.min(DAY_MS));
         let call = Call::new(info.id, deadline, self.sink.clone());
@@ -110,6 +114,10 @@ impl Sink for HostSink {
 
     fn cancelled(&self, id: u64) -> bool {
         self.0.cancelled(id)
+    }
+
+    fn changed(&self) {
+        self.0.changed();
     }
 }
 

@@ -52,7 +52,10 @@
 //! [`command`], by absolute path, without a shell. A panic is caught: the call fails with an
 //! error of kind `plugin` and the context is opened anew.
 
+pub mod directory;
+pub mod fuse;
 pub mod mount;
+pub mod values;
 
 mod exported;
 
@@ -60,10 +63,13 @@ pub use exported::Exported;
 pub use lazarette_abi as abi;
 pub use lazarette_core::context::{Call, Host, Level, Sink, StorageContext};
 pub use lazarette_core::error::{Error, ErrorKind, Result};
-pub use lazarette_core::manifest::{Capabilities, Capability, Manifest, Privileges, UrlMapping};
+pub use lazarette_core::manifest::{
+    Action, ActionOn, Capabilities, Capability, Manifest, NoParameters, Privileges, UrlMapping,
+};
 pub use lazarette_core::name::{OptionText, quoted};
 pub use lazarette_core::volume::{
-    Created, Health, HealthState, ListedVolume, Mounted, Removed, Volume, VolumeHealth, VolumeId,
+    Activity, Capacity, CloneSource, Created, Found, Health, HealthState, ListedVolume, Mounted,
+    Removed, SnapshotId, Volume, VolumeHealth, VolumeId,
 };
 pub use lazarette_linux as linux;
 pub use lazarette_linux::command;

@@ -4,11 +4,17 @@
 //! hands on, and so do these functions.
 
 use std::path::Path;
+use std::time::Duration;
 
+use lazarette_linux::command::{Command, Failure};
+use lazarette_linux::mountinfo::MountTable;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::{Error, ErrorKind, OptionText, Result};
+
+/// stat(1), which every image has.
+const STAT: &str = "/usr/bin/stat";
 
 /// Mounts a file system in memory at `path`, which is made if need be; nothing if one is mounted
 /// there already. `size` is as in tmpfs(5): `64m`, `50%`.
@@ -30,6 +36,25 @@ pub fn tmpfs(path: &Path, size: &str) -> Result<()> {
         let kind = match errno {
             Errno::INVAL => ErrorKind::InvalidArgument,
             Errno::NOMEM | Errno::NOSPC => ErrorKind::NoSpace,
+            Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Internal,
+        };
+        Error::new(kind, what).cause(errno)
+    })
+}
+
+/// Gives the file system in memory that is mounted at `path` another size.
+///
+/// # Errors
+/// `InvalidArgument` for a bad size or one that what is in it exceeds, and what the kernel refuses.
+pub fn resize_tmpfs(path: &Path, size: &str) -> Result<()> {
+    let size = OptionText::new(size)?;
+    let data = std::ffi::CString::new(format!("size={size}")).expect("option text has no NUL");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount_remount(path, flags, data.as_c_str()).map_err(|errno| {
+        let what = format!("cannot give the tmpfs at {} {size}", path.display());
+        let kind = match errno {
+            Errno::INVAL => ErrorKind::InvalidArgument,
             Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
             _ => ErrorKind::Internal,
         };
@@ -67,4 +92,80 @@ pub fn is_root(path: &Path) -> Result<bool> {
     let found = statx(CWD, path, flags, StatxFlags::TYPE)
         .map_err(|e| Error::internal(format!("cannot look at {}", path.display())).cause(e))?;
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The type of what is mounted at `path` by the mount table (`ext4`, `fuse.sshfs`), if anything is.
+/// Asks no server.
+///
+/// # Errors
+/// When the mount table cannot be read.
+pub fn fs_type(path: &Path) -> Result<Option<String>> {
+    let table = MountTable::of_thread()
+        .map_err(|e| Error::internal("cannot read the mount table").cause(e))?;
+    let row = table.top_at(path);
+    Ok(row.map(|row| row.fs_type.to_string_lossy().into_owned()))
+}
+
+/// Asks the file system at `path` for a sign of life, in a child that is killed after `limit`: the
+/// caller does not hang with it. Needs stat(1) in the image.
+///
+/// # Errors
+/// `Stale` if it is dead for good and must be mounted anew (the FUSE client has ended, a stale
+/// handle), `Unreachable` if it does not answer.
+pub fn answers(path: &Path, limit: Duration) -> Result<()> {
+    let asked = Command::new(STAT)
+        .args(["--file-system", "--format=%T", "--"])
+        .arg(path)
+        .deadline(limit)
+        .run();
+    let Err(error) = asked else {
+        return Ok(());
+    };
+    let what = format!("{} does not answer", path.display());
+    let dead = [Errno::NOTCONN, Errno::STALE, Errno::CONNABORTED].map(reason);
+    Err(match error.failure {
+        Failure::Deadline(_) | Failure::Abandoned { .. } => {
+            Error::new(ErrorKind::Unreachable, what).cause(format!("no answer in {limit:?}"))
+        }
+        Failure::Exit(_) if dead.iter().any(|reason| error.stderr.contains(reason)) => {
+            Error::new(ErrorKind::Stale, what).cause(error.stderr.trim())
+        }
+        Failure::Exit(_) => Error::new(ErrorKind::Unreachable, what).cause(error.stderr.trim()),
+        other => Error::internal(what).cause(other),
+    })
+}
+
+/// The text of an error number, as programs print it in the C locale.
+fn reason(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_mount_has_no_type_and_what_is_there_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(fs_type(directory.path()).unwrap(), None);
+        assert_eq!(
+            fs_type(Path::new("/proc")).unwrap().as_deref(),
+            Some("proc")
+        );
+        answers(directory.path(), Duration::from_secs(20)).unwrap();
+        let absent = answers(&directory.path().join("no"), Duration::from_secs(20));
+        let error = absent.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+        assert!(error.to_string().contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_dead_client_is_told_by_the_words_of_the_c_library() {
+        assert_eq!(
+            reason(Errno::NOTCONN),
+            "Transport endpoint is not connected"
+        );
+        assert_eq!(reason(Errno::STALE), "Stale file handle");
+    }
 }

@@ -1,5 +1,9 @@
 //! A plugin host in a mount namespace of its own, and a core that speaks the wire to it.
 
+// Each suite uses a part of it.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -48,11 +52,24 @@ pub(crate) fn hello(directory: &Path) -> PathBuf {
 
 /// The plugin in C that misbehaves.
 pub(crate) fn crafted(directory: &Path) -> PathBuf {
+    in_c("../loader/tests/fixtures/plugin.c", directory)
+}
+
+/// The example plugin in C, built as its authors are told to, with every warning an error.
+pub(crate) fn scratch(directory: &Path) -> PathBuf {
+    in_c("../examples/c/scratch.c", directory)
+}
+
+fn in_c(source: &str, directory: &Path) -> PathBuf {
     let library = directory.join("built.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../loader/tests/fixtures/plugin.c");
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
+        .args([
+            "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I",
+        ])
+        .arg(plugins.join("../abi/include"))
+        .arg("-o")
+        .args([&library, &plugins.join(source)])
         .output()
         .expect("cc is installed");
     assert!(
@@ -85,14 +102,42 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().canonicalize().unwrap();
         let library = plugin(&path);
+        Self::loading(command, directory, &library)
+    }
+
+    /// Runs `serve` with what an author has built.
+    pub(crate) fn built(library: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let library = installed(library, &directory.path().canonicalize().unwrap());
+        Self::loading("serve", directory, &library)
+    }
+
+    /// Runs an author's program that is a process of its own.
+    pub(crate) fn script(script: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::program(directory, &["python3".as_ref(), script.as_os_str()])
+    }
+
+    fn loading(command: &str, directory: tempfile::TempDir, library: &Path) -> Self {
+        let program = env!("CARGO_BIN_EXE_laz-plugin-host").as_ref();
+        let arguments = [command.as_ref(), "--plugin".as_ref(), library.as_os_str()];
+        Self::program(directory, &[&[program], &arguments[..]].concat())
+    }
+
+    /// Runs the example that is a process of its own and needs no plugin host.
+    pub(crate) fn shelf() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python/shelf.py");
+        let directory = tempfile::tempdir().unwrap();
+        Self::program(directory, &["python3".as_ref(), script.as_ref()])
+    }
+
+    fn program(directory: tempfile::TempDir, program: &[&OsStr]) -> Self {
+        let path = directory.path().canonicalize().unwrap();
         let (socket, mounts, log) = (path.join("sock"), path.join("mnt"), path.join("log"));
         fs::create_dir(&mounts).unwrap();
         let process = Command::new("unshare")
             .args(["--mount", "--"])
-            .arg(env!("CARGO_BIN_EXE_laz-plugin-host"))
-            .arg(command)
-            .arg("--plugin")
-            .arg(library)
+            .args(program)
             .arg("--socket")
             .arg(&socket)
             .arg("--mounts")
