@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lazarette_plugin::directory;
 use lazarette_plugin::linux::mount::{Expected, MountError, MountRoot};
 use lazarette_plugin::serde_json::json;
 use lazarette_plugin::{
@@ -13,7 +14,6 @@ use lazarette_plugin::{
 
 use rustix::io::Errno;
 
-use crate::directory;
 use crate::export::{Config, OnRemove, Place, VolumeOptions};
 use crate::health::Monitor;
 use crate::mounts::{Mounts, Ready, Source};
@@ -57,20 +57,21 @@ impl StorageContext for Nfs {
         ];
         Privileges {
             capabilities: capabilities.map(String::from).into(),
-            devices: Vec::new(),
             host_network: true,
             kernel_modules: ["nfs", "nfsv4", "nfsv3"].map(String::from).into(),
             writable: ["/run", "/tmp", "/var/lib/nfs", "/mnt"]
                 .map(String::from)
                 .into(),
             memory_mib: Some(128),
+            ..Privileges::default()
         }
     }
 
     fn url() -> Option<UrlMapping> {
         Some(UrlMapping {
             scheme: "nfs".into(),
-            authority: "server".into(),
+            authority: Some("server".into()),
+            root: None,
             path: "export".into(),
         })
     }

@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::options::{self, Options};
-use crate::values::{ExportPath, Flag, Number, ServerName, Subdirectory, without_null};
+use crate::values::{ExportPath, Flag, Number, OctalMode, ServerName, Subdirectory, without_null};
 
 /// Options of an NFS context.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -190,6 +190,7 @@ pub struct Place {
     pub gid: Option<Number<0, 4_294_967_294>>,
     /// What becomes of that directory when the volume is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "keep"))]
     pub on_remove: Option<OnRemove>,
 }
 
@@ -203,51 +204,6 @@ const PLACE: &[&str] = &[
     "gid",
     "on_remove",
 ];
-
-/// Permission bits, written in octal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct OctalMode(u32);
-
-impl OctalMode {
-    /// The bits.
-    pub fn bits(&self) -> u32 {
-        self.0
-    }
-}
-
-impl TryFrom<String> for OctalMode {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if digits && mode & 0o4000 == 0 => Ok(Self(mode)),
-            Ok(_) if digits => Err(Error::invalid(format!(
-                "mode {text}: setuid is not allowed"
-            ))),
-            _ => Err(Error::invalid(format!("mode {}: not octal", quoted(&text)))
-                .remedy("write three or four octal digits in quotes: \"0750\"")),
-        }
-    }
-}
-
-impl From<OctalMode> for String {
-    fn from(mode: OctalMode) -> Self {
-        format!("{:04o}", mode.0)
-    }
-}
-
-impl JsonSchema for OctalMode {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "OctalMode".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-3]?[0-7]{3}$" })
-    }
-}
 
 /// A volume's own options: its [`Place`] and, beside it, those of nfs(5).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -124,6 +124,7 @@ fn the_schema_names_exactly_the_fields_that_are_read() {
     read.sort_unstable();
     assert_eq!(in_schema, read);
     assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["properties"]["on_remove"]["default"], "keep");
     assert_eq!(schema["properties"]["timeo"]["type"], "integer");
     assert_eq!(schema["properties"]["soft"]["type"], "boolean");
     assert!(!schema.to_string().contains("null"), "{schema}");

@@ -27,6 +27,7 @@ impl Sink for Listener {
     fn cancelled(&self, _: u64) -> bool {
         false
     }
+    fn changed(&self) {}
 }
 
 /// A call with a minute left.

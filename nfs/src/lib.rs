@@ -7,7 +7,6 @@
 //! | [`export`] | what is configured: server, exports, a volume's options |
 //! | `context` | the storage context itself |
 //! | `mounts` | the container's private mounts, shared by volumes, found again after a restart |
-//! | `directory` | deleting a volume's directory, and nothing else |
 //! | `server` | is the server there? |
 //! | `report` | what the mount program's messages mean |
 //! | `lock_daemons`, `kerberos` | what NFS 3 and `sec=krb5` need beside a mount |
@@ -20,7 +19,6 @@ pub mod options;
 pub mod values;
 
 mod context;
-mod directory;
 #[cfg(test)]
 mod fakes;
 mod health;

@@ -1,5 +1,5 @@
 use super::*;
-use serde_json::from_value;
+use serde_json::{Value, from_value, json};
 
 type Size = Number<1024, 1_048_576, 1024>;
 
