@@ -1,0 +1,485 @@
+//! How servers, bricks and clients are, found out by a thread of its own.
+//!
+//! Whatever touches a mount may wait for bricks that are away. So a child process looks, which is
+//! killed when it takes too long. [`Monitor::health`] only tells what was found last, and which
+//! volumes are on a client that has ended, which is known without asking anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lazarette_plugin::command::{Command, Failure};
+use lazarette_plugin::{Activity, Capacity, Health, HealthState, Host, Level, VolumeHealth};
+
+use crate::config::Config;
+use crate::graph::{self, Brick};
+use crate::mounts::Mounts;
+use crate::programs::Programs;
+use crate::server::Answer;
+use crate::{client, report, server};
+
+/// Between two looks at what is healthy, and at anything else.
+const CALM: Duration = Duration::from_secs(5);
+const ALERT: Duration = Duration::from_secs(2);
+/// How long a connection, or a look at a mount, may take.
+const LIMIT: Duration = Duration::from_secs(2);
+/// A client that answers no look for so much longer than it waits for a brick hangs by itself.
+const MERCY: Duration = Duration::from_secs(30);
+/// The longest description of a volume that is read.
+const DESCRIPTION: usize = 4 << 20;
+/// So many lines of a client's log are told after one look.
+const TOLD: usize = 20;
+/// A log is emptied when it has become so long.
+const LONGEST_LOG: u64 = 4 << 20;
+/// Files in split brain that are named.
+const NAMED: usize = 3;
+/// The extended attribute with the number of files that a brick knows to be healed.
+const TO_HEAL: &str = "glusterfs.xattrop_index_count";
+
+/// The thread, and what it has found.
+pub(crate) struct Monitor {
+    shared: Arc<Shared>,
+    mounts: Arc<Mounts>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    stop: bool,
+    health: Health,
+}
+
+impl Monitor {
+    /// Starts looking.
+    pub(crate) fn start(
+        host: Host,
+        config: Arc<Config>,
+        mounts: Arc<Mounts>,
+        programs: Programs,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                stop: false,
+                health: Health::healthy(),
+            }),
+            wake: Condvar::new(),
+        });
+        let mut look = Look {
+            config,
+            mounts: mounts.clone(),
+            programs,
+            host,
+            clients: BTreeMap::new(),
+        };
+        let looking = shared.clone();
+        thread::Builder::new()
+            .name("health".into())
+            .spawn(move || {
+                while !looking.stopped() {
+                    let health = look.look();
+                    looking.tell(&look.host, health);
+                    look.mounts.tidy();
+                    looking.sleep();
+                }
+            })?;
+        Ok(Self { shared, mounts })
+    }
+
+    /// What was found last.
+    pub(crate) fn health(&self) -> Health {
+        let mut health = self.shared.lock().health.clone();
+        let stale = self.mounts.stale().into_iter();
+        health.volumes = stale
+            .map(|(id, why)| VolumeHealth {
+                id,
+                state: HealthState::Stale,
+                reason: Some(why),
+            })
+            .collect();
+        health
+    }
+
+    /// Ends the thread soon.
+    pub(crate) fn stop(&self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    fn tell(&self, host: &Host, health: Health) {
+        let mut state = self.lock();
+        let before = (&state.health.state, &state.health.reason);
+        if before != (&health.state, &health.reason) {
+            let why = health.reason.as_deref().unwrap_or("all is well");
+            host.log(Level::Info, format!("now {:?}: {why}", health.state));
+        }
+        state.health = health;
+    }
+
+    fn sleep(&self) {
+        let state = self.lock();
+        let pause = if state.health.state == HealthState::Healthy {
+            CALM
+        } else {
+            ALERT
+        };
+        let waiting = |state: &mut State| !state.stop;
+        drop(self.wake.wait_timeout_while(state, pause, waiting));
+    }
+}
+
+/// What one look at everything takes.
+struct Look {
+    config: Arc<Config>,
+    mounts: Arc<Mounts>,
+    programs: Programs,
+    host: Host,
+    clients: BTreeMap<String, Client>,
+}
+
+/// What is remembered of a client between looks.
+#[derive(Default)]
+struct Client {
+    pid: i32,
+    /// Up to here its log was read.
+    read: u64,
+    /// Since when it does not answer.
+    silent: Option<Instant>,
+    /// How long it waits for a brick.
+    patience: Duration,
+    split: BTreeSet<String>,
+}
+
+/// What a look at one mount finds.
+enum Found {
+    /// No answer in time.
+    Silent,
+    /// An answer that no brick can be used.
+    Refused,
+    /// Answers.
+    Answers {
+        away: Vec<String>,
+        bricks: usize,
+        to_heal: Option<u64>,
+        capacity: Option<Capacity>,
+    },
+    /// It could not be looked at.
+    Unknown,
+}
+
+impl Look {
+    fn look(&mut self) -> Health {
+        let answers = server::ask(&self.config, LIMIT);
+        let live = self.mounts.live();
+        self.clients
+            .retain(|key, _| live.iter().any(|(k, ..)| k == key));
+        let mut health = Health::healthy();
+        for (key, place, process) in &live {
+            let found = self.look_at(place, key);
+            let known = self.clients.entry(key.clone()).or_default();
+            if known.pid != process.pid() {
+                *known = Client {
+                    pid: process.pid(),
+                    ..Client::default()
+                };
+            }
+            let log = client::log(&self.programs, key);
+            known.hear(&self.host, &log);
+            if known.hangs(&found, &answers) {
+                client::kill(process);
+                let why = format!(
+                    "the Gluster client {} hangs and had to be ended",
+                    process.pid()
+                );
+                self.mounts.dead(key, process, &why);
+            }
+            if let Found::Answers {
+                to_heal: Some(0), ..
+            } = found
+            {
+                known.split.clear();
+            }
+            health = worse(health, found.health(&known.split));
+        }
+        worse(health, of_servers(&answers, live.is_empty()))
+    }
+
+    fn look_at(&mut self, place: &Path, key: &str) -> Found {
+        let capacity = match self.capacity(place) {
+            Ok(capacity) => capacity,
+            Err(found) => return found,
+        };
+        let Some(description) = self.read(&self.programs.cat, &[], &[graph::description(place)])
+        else {
+            return Found::Unknown;
+        };
+        let bricks = graph::bricks(&description);
+        let states: Vec<_> = bricks.iter().map(|b| graph::state(place, b)).collect();
+        // With several files each comes with its name, and with one too if it is asked for.
+        let Some(states) = self.read(&self.programs.tail, &["--verbose", "--lines=+1"], &states)
+        else {
+            return Found::Unknown;
+        };
+        let patience = bricks.iter().map(|b| b.patience).max().unwrap_or_default();
+        self.clients.entry(key.to_owned()).or_default().patience = patience;
+        let name = |b: &Brick| b.place.clone();
+        Found::Answers {
+            away: graph::away(&bricks, &states)
+                .into_iter()
+                .map(name)
+                .collect(),
+            bricks: bricks.len(),
+            to_heal: self.to_heal(place),
+            capacity,
+        }
+    }
+
+    /// Also the question whether the mount answers at all.
+    fn capacity(&self, place: &Path) -> Result<Option<Capacity>, Found> {
+        let looked = Command::new(&self.programs.stat)
+            .args(["--file-system", "--format=%S %b %f", "--"])
+            .arg(place)
+            .deadline(LIMIT)
+            .output();
+        match looked {
+            Ok(output) if output.exit.success() => Ok(capacity(&output.stdout_text())),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                Err(if said.contains("Transport endpoint is not connected") {
+                    Found::Refused
+                } else {
+                    Found::Unknown
+                })
+            }
+            Err(e) => Err(match e.failure {
+                Failure::Deadline(_) | Failure::Abandoned { .. } => Found::Silent,
+                _ => Found::Unknown,
+            }),
+        }
+    }
+
+    /// How many files are still to be healed, as far as a brick tells.
+    fn to_heal(&self, place: &Path) -> Option<u64> {
+        let words = ["--absolute-names", "--only-values", "--name", TO_HEAL];
+        let text = self.read(&self.programs.getfattr, &words, &[place.to_owned()])?;
+        text.trim_matches(|c: char| c.is_whitespace() || c == '\0')
+            .parse()
+            .ok()
+    }
+
+    fn read(&self, program: &Path, words: &[&str], files: &[std::path::PathBuf]) -> Option<String> {
+        let run = Command::new(program)
+            .args(words)
+            .arg("--")
+            .args(files)
+            .deadline(LIMIT)
+            .keep(DESCRIPTION)
+            .run();
+        run.ok().filter(|o| !o.truncated).map(|o| o.stdout_text())
+    }
+}
+
+impl Client {
+    /// Tells the context's log what is new in the client's, and remembers split brains.
+    fn hear(&mut self, host: &Host, log: &Path) {
+        use std::io::{Read, Seek, SeekFrom};
+        let Ok(mut file) = fs::File::open(log) else {
+            return;
+        };
+        let length = file.metadata().map_or(0, |m| m.len());
+        if length < self.read {
+            self.read = 0;
+        }
+        let mut bytes = Vec::new();
+        let new = file
+            .seek(SeekFrom::Start(self.read))
+            .and_then(|_| file.take(LONGEST_LOG).read_to_end(&mut bytes));
+        if new.is_err() {
+            return;
+        }
+        // The last line may not be whole yet.
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
+        self.read += u64::try_from(whole).unwrap_or(u64::MAX);
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        self.split.extend(report::split_brains(&text));
+        let told = report::worth_telling(&text);
+        for line in told.iter().take(TOLD) {
+            let level = match line.level {
+                'E' | 'C' | 'A' | 'M' => Level::Error,
+                'W' => Level::Warn,
+                'I' | 'N' => Level::Info,
+                _ => Level::Debug,
+            };
+            host.log(level, format!("client {}: {}", self.pid, line.text));
+        }
+        if let Some(more) = told.len().checked_sub(TOLD).filter(|n| *n > 0) {
+            host.log(
+                Level::Warn,
+                format!("client {}: {more} lines more", self.pid),
+            );
+        }
+        if length > LONGEST_LOG {
+            // The client appends, so it goes on at the new end.
+            let emptied = fs::OpenOptions::new().write(true).open(log);
+            if emptied.and_then(|f| f.set_len(0)).is_ok() {
+                self.read = 0;
+            }
+        }
+    }
+
+    /// Whether the client itself hangs: servers answer, and it has not for longer than it waits
+    /// for any of them.
+    fn hangs(&mut self, found: &Found, answers: &[Answer]) -> bool {
+        let servers = answers.iter().all(|(_, why)| why.is_none());
+        if !matches!(found, Found::Silent) || !servers {
+            self.silent = None;
+            return false;
+        }
+        let since = *self.silent.get_or_insert_with(Instant::now);
+        since.elapsed() > self.patience + MERCY
+    }
+}
+
+impl Found {
+    fn health(self, split: &BTreeSet<String>) -> Health {
+        match self {
+            Self::Silent => Health::because(
+                HealthState::Unreachable,
+                "the bricks do not answer; I/O waits until they do or are given up",
+            ),
+            Self::Refused => Health::because(
+                HealthState::Unreachable,
+                "too few bricks can be reached: I/O fails until they are back (gluster volume status)",
+            ),
+            Self::Unknown => Health::healthy(),
+            Self::Answers {
+                away,
+                bricks,
+                to_heal,
+                capacity,
+            } => {
+                let mut why = Vec::new();
+                if !split.is_empty() {
+                    why.push(told_split(split));
+                }
+                if !away.is_empty() {
+                    why.push(format!(
+                        "{} of {bricks} bricks away: {}",
+                        away.len(),
+                        away.join(", ")
+                    ));
+                }
+                let to_heal = to_heal.filter(|n| *n > 0);
+                if let Some(n) = to_heal {
+                    why.push(format!("{n} files are still to be healed"));
+                }
+                let heal = to_heal.map(|n| Activity {
+                    name: "heal".into(),
+                    share: None,
+                    detail: Some(format!("{n} files left")),
+                });
+                Health {
+                    capacity,
+                    activities: heal.into_iter().collect(),
+                    ..if why.is_empty() {
+                        Health::healthy()
+                    } else {
+                        Health::because(HealthState::Degraded, why.join("; "))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn told_split(split: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = split.iter().take(NAMED).map(String::as_str).collect();
+    let more = if split.len() > NAMED { ", …" } else { "" };
+    format!(
+        "split brain in {} files (gfid {}{more}): choose a copy with `gluster volume heal {}`",
+        split.len(),
+        names.join(", "),
+        "VOLUME split-brain"
+    )
+}
+
+/// How the servers' management daemons are. Mounts that are there do without them.
+fn of_servers(answers: &[Answer], nothing_mounted: bool) -> Health {
+    let away: Vec<String> = answers
+        .iter()
+        .filter_map(|(server, why)| Some(format!("{server}: {}", why.as_ref()?)))
+        .collect();
+    if away.is_empty() {
+        return Health::healthy();
+    }
+    let all = away.len() == answers.len();
+    let state = if all && nothing_mounted {
+        HealthState::Unreachable
+    } else {
+        HealthState::Degraded
+    };
+    let what = if all {
+        "no server answers"
+    } else {
+        "a server does not answer"
+    };
+    Health::because(state, format!("{what}: {}", away.join("; ")))
+}
+
+/// The worse of two, with what both know.
+fn worse(one: Health, other: Health) -> Health {
+    let rank = |h: &Health| match h.state {
+        HealthState::Healthy => 0,
+        HealthState::Degraded => 1,
+        _ => 2,
+    };
+    let (mut worse, better) = if rank(&other) > rank(&one) {
+        (other, one)
+    } else {
+        (one, other)
+    };
+    worse.reason = match (worse.reason, better.reason) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
+    };
+    worse.capacity = worse.capacity.or(better.capacity);
+    worse.activities.extend(better.activities);
+    worse
+}
+
+/// `BLOCK-SIZE BLOCKS FREE`, as stat(1) was asked for.
+fn capacity(text: &str) -> Option<Capacity> {
+    let mut words = text.split_ascii_whitespace().map(|w| w.parse::<u64>().ok());
+    let (size, blocks, free) = (words.next()??, words.next()??, words.next()??);
+    let total = blocks.checked_mul(size)?;
+    let used = blocks.checked_sub(free)?.checked_mul(size)?;
+    (total > 0).then_some(Capacity { total, used })
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

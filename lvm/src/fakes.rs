@@ -1,0 +1,126 @@
+//! Stand-ins for tests: a host that listens, and a call with as much time as wanted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lazarette_plugin::serde_json::{self, Value, json};
+use lazarette_plugin::{Call, Host, Level, Sink};
+
+use crate::context::Inner;
+use crate::group::Group;
+use crate::locks::Locks;
+use crate::lvm::Lvm;
+use crate::programs::Programs;
+use crate::report;
+
+/// Keeps what is said.
+#[derive(Default)]
+pub(crate) struct Listener(pub(crate) Mutex<Vec<String>>);
+
+impl Sink for Listener {
+    fn log(&self, _: Level, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+    fn progress(&self, _: u64, _: &str, _: Option<f32>) {}
+    fn cancelled(&self, _: u64) -> bool {
+        false
+    }
+    fn changed(&self) {}
+}
+
+/// A call with `left` left.
+pub(crate) fn call_of(left: Duration) -> Call {
+    Call::new(1, Instant::now() + left, Arc::new(Listener::default()))
+}
+
+/// A volume group that is a set of files: its tools answer from them and note how they were called.
+pub(crate) struct Container {
+    directory: tempfile::TempDir,
+}
+
+/// A row of lvs(8) with `name`, `tags` and whatever else is to differ from a plain active one.
+pub(crate) fn row(name: &str, tags: &str, more: &[(&str, &str)]) -> Value {
+    let mut row = json!({
+        "lv_name": name, "lv_uuid": name, "lv_dm_path": format!("/nonexistent/fast-{name}"),
+        "lv_size": "1073741824", "lv_tags": tags, "pool_lv": "", "origin": "",
+        "lv_layout": "linear", "lv_role": "public", "data_percent": "", "metadata_percent": "",
+        "sync_percent": "", "lv_health_status": "", "lv_active": "1", "lv_device_open": "0",
+        "lv_suspended": "0", "lv_merging": "0", "lv_snapshot_invalid": "0",
+        "lv_permissions": "writeable",
+    });
+    for (column, value) in more {
+        row[*column] = json!(value);
+    }
+    row
+}
+
+impl Container {
+    /// One with these logical volumes.
+    pub(crate) fn new(rows: &[Value]) -> Self {
+        let container = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        container.set("lvs.json", &json!({"report": [{"lv": rows}]}).to_string());
+        container.set("vgs.json", include_str!("../fixtures/vgs.json"));
+        container.set("pvs.json", include_str!("../fixtures/pvs-duplicate.json"));
+        container.set("kind", "DEVNAME=/dev/x\nTYPE=ext4\n");
+        container
+    }
+
+    /// What a program answers from now on: `lvs.json`, or what `blkid` says (`kind`).
+    pub(crate) fn set(&self, file: &str, text: &str) {
+        fs::write(self.path(file), text).unwrap();
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.directory.path().join(file)
+    }
+
+    fn program(&self, name: &str, script: &str) -> PathBuf {
+        let program = self.path(name);
+        let directory = self.directory.path().display();
+        let text = format!("#!/bin/sh\ncd {directory}\n{script}\n");
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    /// The context's inside, with tools that only note what they are to do.
+    pub(crate) fn inner(&self, config: Value) -> Inner {
+        let notes = "echo \"$(basename \"$0\") $*\" >> calls";
+        let lvm = format!("case $1 in lvs|vgs|pvs) exec cat $1.json;; esac\n{notes}");
+        let noting = |name: &str| self.program(name, notes);
+        let programs = Programs {
+            lvm: self.program("lvm", &lvm),
+            blkid: self.program("blkid", "cat kind"),
+            mkfs_ext4: noting("mkfs.ext4"),
+            mkfs_xfs: noting("mkfs.xfs"),
+            cryptsetup: noting("cryptsetup"),
+            ..Programs::default()
+        };
+        let group = report::groups(include_str!("../fixtures/vgs.json"))
+            .unwrap()
+            .remove(0);
+        Inner {
+            host: Host::new(Arc::new(Listener::default()), self.path("mounts")),
+            config: serde_json::from_value(config).unwrap(),
+            lvm: Lvm::new(programs, &self.path("settings")),
+            group: Group {
+                name: group.name,
+                uuid: group.uuid,
+                devices: BTreeMap::new(),
+            },
+            locks: Locks::default(),
+        }
+    }
+
+    /// What changed something, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}

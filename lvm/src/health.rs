@@ -1,0 +1,375 @@
+//! How the volume group is, found out by a thread of its own with programs that are killed when
+//! they take too long; and what it does by itself: growing, and resuming what a killed command has
+//! left suspended. [`Monitor::health`] only tells what was found last.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use lazarette_plugin::{
+    Activity, Capacity, Health, HealthState, Host, Level, Result, VolumeHealth,
+};
+
+use crate::context::Inner;
+use crate::lvm::Time;
+use crate::options::Autoextend;
+use crate::report::{Group, Logical};
+use crate::values::{DevicePath, readable};
+use crate::{device_mapper, devices, group, stamp};
+
+/// Between two looks at a group that is well, and at any other.
+const CALM: Duration = Duration::from_secs(10);
+const ALERT: Duration = Duration::from_secs(3);
+/// How long a look may take.
+const LIMIT: Duration = Duration::from_secs(20);
+/// From so many per cent on, a pool or a thick snapshot needs attention.
+const FULL: f64 = 80.0;
+
+/// The thread, and what it has found.
+pub(crate) struct Monitor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    stop: bool,
+    health: Health,
+}
+
+impl Monitor {
+    /// Looks once, then goes on looking.
+    pub(crate) fn start(inner: &Arc<Inner>) -> std::io::Result<Self> {
+        let state = State {
+            stop: false,
+            health: look(inner, &mut Course::default()),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        });
+        let (looking, inner) = (shared.clone(), inner.clone());
+        thread::Builder::new()
+            .name("health".into())
+            .spawn(move || {
+                let mut course = Course::default();
+                while looking.sleep() {
+                    let health = look(&inner, &mut course);
+                    looking.tell(&inner.host, health);
+                }
+            })?;
+        Ok(Self { shared })
+    }
+
+    /// What was found last.
+    pub(crate) fn health(&self) -> Health {
+        self.shared.lock().health.clone()
+    }
+
+    /// Ends the thread soon.
+    pub(crate) fn stop(&self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, host: &Host, health: Health) {
+        let mut state = self.lock();
+        let changed = state.health.state != health.state || state.health.reason != health.reason;
+        state.health = health;
+        if changed {
+            let why = state.health.reason.as_deref().unwrap_or("all is well");
+            host.log(Level::Info, format!("now {:?}: {why}", state.health.state));
+            host.changed();
+        }
+    }
+
+    /// Waits for the next look. Whether there is to be one.
+    fn sleep(&self) -> bool {
+        let state = self.lock();
+        let busy =
+            state.health.state != HealthState::Healthy || !state.health.activities.is_empty();
+        let pause = if busy { ALERT } else { CALM };
+        let (state, _) = self
+            .wake
+            .wait_timeout_while(state, pause, |state| !state.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.stop
+    }
+}
+
+/// What follows from one look to the next.
+#[derive(Default)]
+struct Course {
+    /// Something was suspended at the last look: nobody is at work that long.
+    suspended: bool,
+    /// A device was missing.
+    incomplete: bool,
+    /// What was last said of growing that failed.
+    growing: Option<String>,
+}
+
+fn look(inner: &Inner, course: &mut Course) -> Health {
+    let time = Time::limit(LIMIT);
+    match observe(inner, time, course) {
+        Ok(health) => health,
+        Err(error) => Health::because(HealthState::Unreachable, error.to_string()),
+    }
+}
+
+fn observe(inner: &Inner, time: Time<'_>, course: &mut Course) -> Result<Health> {
+    let groups = inner.lvm.groups(time)?;
+    let Some(group) = groups.into_iter().find(|g| g.uuid == inner.group.uuid) else {
+        let why = format!(
+            "all devices of the volume group {} are gone",
+            inner.group.name
+        );
+        return Ok(Health::because(HealthState::Faulted, why));
+    };
+    let missing = missing(inner, time, &group)?;
+    if course.incomplete && missing.is_empty() {
+        group::reunite(&inner.lvm, &inner.host, time, &inner.group)?;
+    }
+    course.incomplete = !missing.is_empty();
+    let logicals = inner.lvm.logicals(time, &inner.group.name)?;
+    let suspended = logicals.iter().any(|l| l.suspended);
+    if suspended && course.suspended {
+        device_mapper::resume(&inner.lvm, &inner.host, time, &inner.group)?;
+    }
+    course.suspended = suspended;
+    if let Some(policy) = &inner.config.autoextend
+        && missing.is_empty()
+    {
+        grow(inner, time, policy, &logicals, course);
+    }
+    let mut health = judge(&group, &logicals, &missing);
+    if let (None, Some(why)) = (&health.reason, &course.growing) {
+        health.state = HealthState::Degraded;
+        health.reason = Some(why.clone());
+    }
+    Ok(health)
+}
+
+/// The missing devices, by what LVM knows of them.
+fn missing(inner: &Inner, time: Time<'_>, group: &Group) -> Result<Vec<String>> {
+    if group.missing == 0 {
+        return Ok(Vec::new());
+    }
+    let physicals = inner.lvm.physicals(time)?;
+    let ours = || {
+        physicals
+            .iter()
+            .filter(|p| p.group_uuid == group.uuid && p.missing)
+    };
+    // LVM has noted that they were missing, and they are there again.
+    for back in ours().filter(|p| p.name.starts_with("/dev/")) {
+        let what = format!("cannot take {} back", back.name);
+        let words = [
+            "vgextend",
+            "--restoremissing",
+            "--",
+            &group.name,
+            &back.name,
+        ];
+        inner.lvm.run(time, &what, &words)?;
+        inner
+            .host
+            .log(Level::Info, format!("{} is there again", back.name));
+    }
+    let configured = inner.config.devices.iter().map(DevicePath::path);
+    let absent: Vec<String> = configured
+        .filter(|path| devices::node(path).is_err())
+        .map(|path| path.display().to_string())
+        .collect();
+    Ok(ours()
+        .filter(|p| !p.name.starts_with("/dev/"))
+        .map(|p| match inner.group.devices.get(&p.uuid) {
+            Some(name) => format!("{} (PV {})", name.display(), p.uuid),
+            None if absent.len() == 1 => format!("{} (PV {})", absent[0], p.uuid),
+            None => format!("PV {}", p.uuid),
+        })
+        .collect())
+}
+
+/// What is to be told of a group.
+fn judge(group: &Group, logicals: &[Logical], missing: &[String]) -> Health {
+    let mut reasons = Vec::new();
+    if !missing.is_empty() {
+        reasons.push(format!(
+            "missing devices: {}; plug them in, or give them up: laz pool repair CONTEXT",
+            missing.join(", ")
+        ));
+    }
+    let mut volumes = Vec::new();
+    for logical in logicals.iter().filter(|l| l.is_public() || l.is_pool()) {
+        let Some((state, why)) = trouble(logical, !missing.is_empty()) else {
+            continue;
+        };
+        match stamp::volume(logical) {
+            Some(id) => volumes.push(VolumeHealth {
+                id,
+                state,
+                reason: Some(why),
+            }),
+            None => reasons.push(why),
+        }
+    }
+    if !volumes.is_empty() && reasons.is_empty() {
+        reasons.push(format!("{} volumes need attention", volumes.len()));
+    }
+    let state = match reasons.is_empty() {
+        true => HealthState::Healthy,
+        false => HealthState::Degraded,
+    };
+    Health {
+        state,
+        reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+        volumes,
+        capacity: Some(Capacity {
+            total: group.size,
+            used: group.size.saturating_sub(group.free),
+        }),
+        activities: activities(logicals),
+    }
+}
+
+/// What is wrong with a logical volume.
+fn trouble(logical: &Logical, incomplete: bool) -> Option<(HealthState, String)> {
+    let name = &logical.name;
+    if logical.health.contains("partial") {
+        return Some(match logical.is_redundant() && logical.active {
+            true => (
+                HealthState::Degraded,
+                format!("{name} has lost a part: a device is missing"),
+            ),
+            false => (
+                HealthState::Faulted,
+                format!("{name} lies on a missing device"),
+            ),
+        });
+    }
+    if incomplete && !logical.active && stamp::volume(logical).is_some() {
+        return Some((
+            HealthState::Faulted,
+            format!("{name} lies on a missing device"),
+        ));
+    }
+    if logical.invalid {
+        let why = format!("the snapshot {name} ran full and is lost: remove it");
+        return Some((HealthState::Degraded, why));
+    }
+    if !logical.health.is_empty() {
+        return Some((HealthState::Degraded, format!("{name}: {}", logical.health)));
+    }
+    let fills = logical.is_pool() || logical.is_thick_snapshot();
+    let shares = [("", logical.data), ("'s metadata", logical.metadata)];
+    let (what, share) = shares
+        .into_iter()
+        .find_map(|(what, share)| share.filter(|s| fills && *s >= FULL).map(|s| (what, s)))?;
+    let remedy = match logical.is_pool() {
+        true => "no new volumes or snapshots until it is extended (laz pool extend CONTEXT)",
+        false => "it is lost when it runs full: remove it, or give snapshots more (snapshot_size)",
+    };
+    let of = readable(logical.size);
+    Some((
+        HealthState::Degraded,
+        format!("{name}{what}: {share:.1} % of {of} in use; {remedy}"),
+    ))
+}
+
+/// Copies that are being brought into step, and snapshots that are merged back.
+fn activities(logicals: &[Logical]) -> Vec<Activity> {
+    let mut all = Vec::new();
+    for logical in logicals.iter().filter(|l| l.is_public()) {
+        if let Some(sync) = logical.sync.filter(|s| *s < 100.0) {
+            #[expect(clippy::cast_possible_truncation, reason = "a share of progress")]
+            let share = (sync / 100.0) as f32;
+            all.push(Activity {
+                name: "sync".into(),
+                share: Some(share),
+                detail: Some(logical.name.clone()),
+            });
+        }
+        if logical.merging && logical.is_thick_snapshot() {
+            all.push(Activity {
+                name: "merge".into(),
+                share: None,
+                detail: Some(logical.name.clone()),
+            });
+        }
+    }
+    all
+}
+
+/// Lets pools and thick snapshots grow that are as full as the policy says.
+fn grow(
+    inner: &Inner,
+    time: Time<'_>,
+    policy: &Autoextend,
+    logicals: &[Logical],
+    course: &mut Course,
+) {
+    course.growing = None;
+    for (name, metadata) in to_grow(policy, logicals) {
+        let full = inner.full(name);
+        let what = format!("cannot extend {full} by itself");
+        let by = format!("+{}%LV", policy.by);
+        let words: Vec<&str> = if metadata {
+            vec![
+                "lvextend",
+                "--yes",
+                "--poolmetadatasize",
+                "+64m",
+                "--",
+                &full,
+            ]
+        } else {
+            vec!["lvextend", "--yes", "--extents", &by, "--", &full]
+        };
+        match inner.lvm.run(time, &what, &words) {
+            Ok(()) => {
+                let part = if metadata { "'s metadata" } else { "" };
+                inner.host.log(
+                    Level::Info,
+                    format!("extended {full}{part}: it was filling up"),
+                );
+            }
+            Err(error) => course.growing = Some(error.to_string()),
+        }
+    }
+}
+
+/// The names of what is to grow, and whether it is the metadata that do.
+fn to_grow<'a>(policy: &Autoextend, logicals: &'a [Logical]) -> Vec<(&'a str, bool)> {
+    let threshold = f64::from(policy.threshold);
+    let full = |share: Option<f64>| share.is_some_and(|s| s >= threshold);
+    let mut all = Vec::new();
+    for logical in logicals.iter().filter(|l| l.active && !l.invalid) {
+        let grows = logical.is_pool() || (logical.is_thick_snapshot() && !logical.merging);
+        if grows && full(logical.data) {
+            all.push((logical.name.as_str(), false));
+        }
+        if logical.is_pool() && full(logical.metadata) {
+            all.push((logical.name.as_str(), true));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

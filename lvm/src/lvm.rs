@@ -1,0 +1,245 @@
+//! Running LVM's tools: with a configuration of our own, without udev, on some devices only.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use lazarette_plugin::command::Command;
+use lazarette_plugin::{Call, Error, Result};
+
+use crate::message;
+use crate::programs::Programs;
+use crate::report::{self, Group, Logical, Physical};
+
+/// How much time there is.
+#[derive(Clone, Copy)]
+pub(crate) enum Time<'a> {
+    /// What a call has left.
+    Of(&'a Call),
+    /// Until then.
+    Until(Instant),
+}
+
+impl Time<'_> {
+    /// So much from now on.
+    pub(crate) fn limit(limit: Duration) -> Self {
+        Self::Until(Instant::now() + limit)
+    }
+
+    /// What is left.
+    pub(crate) fn left(self) -> Duration {
+        match self {
+            Self::Of(call) => call.remaining(),
+            Self::Until(end) => end.saturating_duration_since(Instant::now()),
+        }
+    }
+}
+
+/// LVM's tools with a directory for their configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Lvm {
+    pub(crate) programs: Programs,
+    directory: PathBuf,
+}
+
+/// The directory of our lvm.conf; in memory, gone with the container.
+pub(crate) const DIRECTORY: &str = "/run/lazarette-lvm";
+
+/// Bytes of a report that are kept: some thousand volumes.
+const REPORT: usize = 8 << 20;
+
+/// Nothing waits for udev, which does not run in this container; what others have set up on their
+/// host does not count here.
+const SETTINGS: &str = r#"
+activation {
+    udev_sync=0
+    udev_rules=0
+    verify_udev_operations=0
+    monitoring=0
+    process_priority=0
+    retry_deactivation=1
+    missing_stripe_filler="error"
+    thin_pool_autoextend_threshold=100
+    snapshot_autoextend_threshold=100
+}
+allocation {
+    thin_pool_zero=1
+    wipe_signatures_when_zeroing_new_lvs=1
+}
+global {
+    event_activation=0
+    use_lvmpolld=0
+    locking_type=1
+    wait_for_locks=1
+}
+backup {
+    backup=0
+    archive=0
+}
+report {
+    output_format="basic"
+}
+"#;
+
+/// Which devices LVM looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// All block devices.
+    All,
+    /// These, by any of their paths.
+    Only(Vec<PathBuf>),
+}
+
+impl Lvm {
+    pub(crate) fn new(programs: Programs, directory: &Path) -> Self {
+        Self {
+            programs,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Writes the configuration, from which on only `devices` are looked at.
+    pub(crate) fn configure(&self, devices: &Devices) -> Result<()> {
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.directory)?;
+            let fresh = self.directory.join("lvm.conf.new");
+            fs::write(&fresh, settings(devices))?;
+            fs::rename(fresh, self.directory.join("lvm.conf"))
+        };
+        write().map_err(|e| {
+            Error::internal(format!(
+                "cannot write {}/lvm.conf",
+                self.directory.display()
+            ))
+            .cause(e)
+            .remedy("look at laz logs CONTEXT")
+        })
+    }
+
+    fn command(&self, time: Time<'_>, name: &str) -> Command {
+        Command::new(&self.programs.lvm)
+            .env("LVM_SYSTEM_DIR", &self.directory)
+            // A descriptor of the plugin host's is none of LVM's business.
+            .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+            .arg(name)
+            .deadline(time.left())
+            .keep(REPORT)
+    }
+
+    /// Runs a command that changes something; `what` names it in errors.
+    pub(crate) fn run(&self, time: Time<'_>, what: &str, words: &[&str]) -> Result<()> {
+        let (name, arguments) = words.split_first().expect("a command has a name");
+        self.command(time, name)
+            .args(arguments)
+            .run()
+            .map(drop)
+            .map_err(|failed| message::explain(&failed, what))
+    }
+
+    fn report(&self, time: Time<'_>, name: &str, columns: &str, more: &[&str]) -> Result<String> {
+        let output = self
+            .command(time, name)
+            .args(["--reportformat", "json", "--units", "b", "--nosuffix"])
+            .args(["--binary", "-o", columns])
+            .args(more)
+            .output()
+            .map_err(|failed| message::explain(&failed, "LVM does not answer"))?;
+        if output.truncated {
+            return Err(Error::internal("LVM's report is too long")
+                .remedy("use fewer logical volumes in a volume group"));
+        }
+        let json = output.stdout_text();
+        // LVM ends with 5 for missing devices and the like, and reports all the same.
+        if output.exit.success() || json.contains("\"report\"") {
+            return Ok(json);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(message::explain_text(&said, "LVM cannot report"))
+    }
+
+    /// The volume groups on the devices that are looked at.
+    pub(crate) fn groups(&self, time: Time<'_>) -> Result<Vec<Group>> {
+        report::groups(&self.report(time, "vgs", Group::COLUMNS, &[])?)
+    }
+
+    /// The physical volumes; of one that is there twice, both.
+    pub(crate) fn physicals(&self, time: Time<'_>) -> Result<Vec<Physical>> {
+        let reported = self.report(time, "pvs", Physical::COLUMNS, &["-a"])?;
+        let mut physicals = report::physicals(&reported)?;
+        // With -a come duplicates, and devices that are no physical volumes.
+        physicals.retain(|p| !p.uuid.is_empty());
+        Ok(physicals)
+    }
+
+    /// The logical volumes of `group`, with their parts.
+    pub(crate) fn logicals(&self, time: Time<'_>, group: &str) -> Result<Vec<Logical>> {
+        let reported = self.report(time, "lvs", Logical::COLUMNS, &["-a", "--", group])?;
+        report::logicals(&reported)
+    }
+}
+
+fn settings(devices: &Devices) -> String {
+    let mut text = SETTINGS.to_owned();
+    text.push_str("devices {\n    obtain_device_list_from_udev=0\n");
+    text.push_str("    external_device_info_source=\"none\"\n    use_devicesfile=0\n");
+    text.push_str("    issue_discards=1\n");
+    if let Devices::Only(paths) = devices {
+        let mut filter = String::new();
+        for path in paths {
+            let escaped = escape(&path.to_string_lossy());
+            write!(filter, "\"a|^{escaped}$|\",").expect("a String takes all");
+        }
+        text.push_str("    global_filter=[");
+        text.push_str(&filter);
+        text.push_str("\"r|.*|\"]\n");
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// `path` as a regular expression in LVM's quotes. Paths of devices have no other characters that
+/// mean something than these.
+fn escape(path: &str) -> String {
+    let mut escaped = String::new();
+    for character in path.chars() {
+        match character {
+            '.' | '+' | '{' | '}' => {
+                escaped.push('[');
+                escaped.push(character);
+                escaped.push(']');
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_devices_that_are_named_are_looked_at() {
+        let text = settings(&Devices::Only(vec![
+            "/dev/disk/by-id/virtio-disk1".into(),
+            "/dev/disk/by-id/nvme-eui.00+1".into(),
+        ]));
+        let wanted = "global_filter=[\"a|^/dev/disk/by-id/virtio-disk1$|\",\
+            \"a|^/dev/disk/by-id/nvme-eui[.]00[+]1$|\",\"r|.*|\"]";
+        assert!(text.contains(wanted), "{text}");
+        assert!(!settings(&Devices::All).contains("filter"));
+    }
+
+    #[test]
+    fn nothing_waits_for_udev() {
+        let text = settings(&Devices::All);
+        for setting in [
+            "udev_sync=0",
+            "udev_rules=0",
+            "obtain_device_list_from_udev=0",
+        ] {
+            assert!(text.contains(setting), "{setting}");
+        }
+    }
+}

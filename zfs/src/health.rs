@@ -1,0 +1,249 @@
+//! How the pool is, found out by a thread of its own.
+//!
+//! The kernel says in a file whether a pool is suspended, without asking its devices; only if it is
+//! not do the tools look, as children that are killed when they take too long. A tool that waits in
+//! the kernel for a pool that was suspended meanwhile cannot be killed: none is started after it
+//! before it has ended.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lazarette_plugin::command::{Failure, abandoned};
+use lazarette_plugin::{Capacity, Health, HealthState, Host, Level};
+
+use crate::pool::{self, State};
+use crate::programs::Programs;
+use crate::status;
+use crate::values::PoolName;
+
+/// Between two looks at the kernel's file.
+const GLANCE: Duration = Duration::from_secs(2);
+/// Between two looks with the tools at a pool with which all is well.
+const CALM: Duration = Duration::from_secs(10);
+/// Between two times that the kernel is told to open devices anew.
+const REOPENED: Duration = Duration::from_secs(30);
+/// How long a tool may take.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// The thread, and what it has found.
+pub(crate) struct Monitor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<Found>,
+    wake: Condvar,
+}
+
+struct Found {
+    stop: bool,
+    hold: bool,
+    look: bool,
+    health: Health,
+}
+
+impl Monitor {
+    /// Starts looking.
+    pub(crate) fn start(host: Host, programs: Programs, pool: PoolName) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(Found {
+                stop: false,
+                hold: false,
+                look: false,
+                health: Health::healthy(),
+            }),
+            wake: Condvar::new(),
+        });
+        let looking = shared.clone();
+        thread::Builder::new()
+            .name("health".into())
+            .spawn(move || {
+                let mut course = Course::default();
+                while !looking.lock().stop {
+                    let (hold, now) = looking.take_wish();
+                    let seen = (!hold).then(|| course.look(&programs, &pool, now));
+                    if let Some(health) = seen.flatten() {
+                        looking.tell(&host, health);
+                    }
+                    looking.sleep();
+                }
+            })?;
+        Ok(Self { shared })
+    }
+
+    /// What was found last.
+    pub(crate) fn health(&self) -> Health {
+        self.shared.lock().health.clone()
+    }
+
+    /// Has the tools look soon.
+    pub(crate) fn look(&self) {
+        self.shared.lock().look = true;
+        self.shared.wake.notify_all();
+    }
+
+    /// Looks no more, or again.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.shared.lock().hold = hold;
+    }
+}
+
+impl Drop for Monitor {
+    /// The thread ends soon.
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether not to look, and whether somebody has asked for it.
+    fn take_wish(&self) -> (bool, bool) {
+        let mut found = self.lock();
+        (found.hold, std::mem::take(&mut found.look))
+    }
+
+    fn tell(&self, host: &Host, health: Health) {
+        let mut state = self.lock();
+        let changed = state.health.state != health.state;
+        if changed {
+            let why = health.reason.as_deref().unwrap_or("all is well");
+            host.log(Level::Info, format!("now {:?}: {why}", health.state));
+        }
+        state.health = health;
+        drop(state);
+        if changed {
+            host.changed();
+        }
+    }
+
+    fn sleep(&self) {
+        let waiting = |found: &mut Found| !found.stop && !found.look;
+        drop(self.wake.wait_timeout_while(self.lock(), GLANCE, waiting));
+    }
+}
+
+/// What was seen before.
+#[derive(Default)]
+struct Course {
+    seen: Option<State>,
+    looked: Option<Instant>,
+    calm: bool,
+    /// Errors of reading and writing, of devices that count as good.
+    errors: u64,
+    reopened: Option<Instant>,
+}
+
+impl Course {
+    /// What there is to tell; none if nothing new is known.
+    fn look(&mut self, programs: &Programs, pool: &PoolName, now: bool) -> Option<Health> {
+        let state = pool::state(programs, pool);
+        let changed = self.seen.as_ref() != Some(&state);
+        self.seen = Some(state.clone());
+        match state {
+            State::Absent => Some(Health::because(
+                HealthState::Faulted,
+                format!("the pool {pool} is not imported"),
+            )),
+            State::Suspended => Some(Health::because(
+                HealthState::Unreachable,
+                format!(
+                    "the pool {pool} is suspended: its devices do not answer, and what is written \
+                     waits; bring them back, then run laz pool clear"
+                ),
+            )),
+            State::Imported(state) => {
+                let fresh = self.looked.is_some_and(|at| at.elapsed() < CALM);
+                if fresh && self.calm && !changed && !now {
+                    return None;
+                }
+                // A tool hangs in the kernel: another one would too.
+                if abandoned() > 0 {
+                    let why = "the tools of ZFS wait in the kernel; the pool's devices may be slow";
+                    return Some(Health::because(HealthState::Unreachable, why));
+                }
+                self.looked = Some(Instant::now());
+                let (health, errors) = ask(programs, pool, &state)?;
+                self.calm = health.state == HealthState::Healthy && health.activities.is_empty();
+                self.mind(programs, pool, errors);
+                Some(health)
+            }
+        }
+    }
+
+    /// The last device of a pool stays ONLINE when it is lost, and the kernel repeats what was written
+    /// without end (2.3.9). Opening it anew shows it what is true: the pool is suspended, or the device
+    /// is back. A device that works is none the worse for it.
+    fn mind(&mut self, programs: &Programs, pool: &PoolName, errors: u64) {
+        let more = errors > std::mem::replace(&mut self.errors, errors);
+        let lately = self.reopened.is_some_and(|at| at.elapsed() < REOPENED);
+        if !more || lately {
+            return;
+        }
+        self.reopened = Some(Instant::now());
+        // What comes of it is seen at the next look.
+        let _ = pool::reopen(programs, pool, LIMIT);
+        self.calm = false;
+    }
+}
+
+/// Has the tools look; with the errors of devices that count as good.
+fn ask(programs: &Programs, pool: &PoolName, state: &str) -> Option<(Health, u64)> {
+    let told = |health| Some((health, 0));
+    let asked = programs
+        .zpool(LIMIT)
+        .args(["status", "-j", "--json-int", "-P", "--", pool.as_str()])
+        .run();
+    let output = match asked {
+        Ok(output) => output,
+        Err(failed) => {
+            return match failed.failure {
+                Failure::Deadline(_) | Failure::Abandoned { .. } => told(Health::because(
+                    HealthState::Unreachable,
+                    "the tools of ZFS do not answer; the pool's devices may be slow",
+                )),
+                // It is being exported; the next glance tells.
+                _ => None,
+            };
+        }
+    };
+    let Some(found) = status::parse(&output.stdout_text(), pool.as_str()) else {
+        let why = format!("the pool {pool} is {state}; zpool status is not understood");
+        return told(Health::because(HealthState::Degraded, why));
+    };
+    let (state, reason) = found.health();
+    let health = Health {
+        state,
+        reason,
+        volumes: Vec::new(),
+        capacity: capacity(programs, pool),
+        activities: found.activities(),
+    };
+    Some((health, found.failures()))
+}
+
+/// What its datasets can hold and do hold, redundancy taken off.
+fn capacity(programs: &Programs, pool: &PoolName) -> Option<Capacity> {
+    let asked = programs
+        .zfs(LIMIT)
+        .args(["get", "-H", "-p", "-o", "value", "used,available"])
+        .arg(pool.as_str())
+        .run()
+        .ok()?;
+    let text = asked.stdout_text();
+    let mut numbers = text.lines().map(|line| line.trim().parse::<u64>());
+    let (used, available) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(Capacity {
+        total: used.saturating_add(available),
+        used,
+    })
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+pub(crate) mod tests;

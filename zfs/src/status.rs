@@ -1,0 +1,254 @@
+//! What `zpool status -j` says.
+
+use lazarette_plugin::serde_json::{Map, Value, json};
+use lazarette_plugin::{Activity, HealthState};
+
+/// A pool as its tool describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PoolStatus {
+    /// `ONLINE`, `DEGRADED`, …
+    pub(crate) state: String,
+    /// What is wrong, in a sentence or two.
+    pub(crate) status: Option<String>,
+    /// All devices, in the order of the tree.
+    pub(crate) devices: Vec<Vdev>,
+    /// A scrub or a resilver, running or done.
+    pub(crate) scan: Option<Scan>,
+    /// How many blocks are beyond repair.
+    pub(crate) errors: u64,
+}
+
+/// A device or a group of devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vdev {
+    /// What it is for: `data`, `logs`, `l2cache`, `spares`, …
+    pub(crate) class: String,
+    /// Its name: `mirror-0`, `virtio-disk1`, or the GUID of one that is missing.
+    pub(crate) name: String,
+    /// Its state.
+    pub(crate) state: String,
+    /// `mirror`, `disk`, …
+    pub(crate) kind: String,
+    /// Where it is, or was.
+    pub(crate) path: Option<String>,
+    /// Errors of reading, writing and checksums.
+    pub(crate) errors: [u64; 3],
+}
+
+impl Vdev {
+    /// Whether it is a device and no group.
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(self.kind.as_str(), "disk" | "file")
+    }
+
+    /// Where it is, else its name.
+    fn place(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether it serves.
+    fn is_fine(&self) -> bool {
+        matches!(self.state.as_str(), "ONLINE" | "AVAIL" | "INUSE")
+    }
+}
+
+/// A scrub or a resilver.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scan {
+    /// `scrub` or `resilver`.
+    pub(crate) name: String,
+    /// `SCANNING`, `FINISHED`, `CANCELED`, …
+    pub(crate) state: String,
+    /// How much of it is done, between 0 and 1.
+    pub(crate) share: Option<f32>,
+    /// Errors that it found.
+    pub(crate) errors: u64,
+    /// Whether it is paused.
+    pub(crate) paused: bool,
+}
+
+/// Reads the status of `pool`; none if it says nothing of it.
+pub(crate) fn parse(text: &str, pool: &str) -> Option<PoolStatus> {
+    let all: Value = serde_json::from_str(text).ok()?;
+    let found = all.get("pools")?.get(pool)?;
+    let line = |name: &str| {
+        let text = found.get(name)?.as_str()?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let mut devices = Vec::new();
+    let classes = [
+        ("data", "vdevs"),
+        ("dedup", "dedup"),
+        ("special", "special"),
+        ("logs", "logs"),
+        ("l2cache", "l2cache"),
+        ("spares", "spares"),
+    ];
+    for (class, field) in classes {
+        if let Some(tree) = found.get(field).and_then(Value::as_object) {
+            collect(class, tree, pool, &mut devices, 0);
+        }
+    }
+    Some(PoolStatus {
+        state: line("state")?,
+        status: line("status"),
+        devices,
+        scan: found.get("scan_stats").and_then(scan),
+        errors: found.get("error_count").map_or(0, number),
+    })
+}
+
+/// Deeper than any pool's tree.
+const DEEPEST: usize = 8;
+
+fn collect(class: &str, tree: &Map<String, Value>, pool: &str, all: &mut Vec<Vdev>, depth: usize) {
+    for (name, vdev) in tree {
+        let text = |field: &str| {
+            let value = vdev.get(field).and_then(Value::as_str);
+            value.map(str::to_owned)
+        };
+        let kind = text("vdev_type").unwrap_or_default();
+        if kind != "root" && !(depth == 0 && name == pool) {
+            let errors = ["read_errors", "write_errors", "checksum_errors"];
+            all.push(Vdev {
+                class: text("class")
+                    .filter(|c| c != "normal")
+                    .unwrap_or_else(|| class.to_owned()),
+                name: name.clone(),
+                state: text("state").unwrap_or_default(),
+                kind,
+                path: text("path").or_else(|| text("was")),
+                errors: errors.map(|field| vdev.get(field).map_or(0, number)),
+            });
+        }
+        let below = vdev.get("vdevs").and_then(Value::as_object);
+        if let Some(below) = below.filter(|_| depth < DEEPEST) {
+            collect(class, below, pool, all, depth + 1);
+        }
+    }
+}
+
+/// Numbers come as numbers or as text.
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::Number(number) => number.as_u64().unwrap_or(0),
+        Value::String(text) => text.parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn scan(stats: &Value) -> Option<Scan> {
+    let text = |field: &str| stats.get(field).and_then(Value::as_str).unwrap_or("");
+    let amount = |field: &str| stats.get(field).map_or(0, number);
+    let total = amount("to_examine").saturating_sub(amount("skipped"));
+    let issued = amount("issued").min(total);
+    Some(Scan {
+        name: match text("function") {
+            "" | "NONE" => return None,
+            name => name.to_ascii_lowercase(),
+        },
+        state: text("state").to_owned(),
+        share: (total > 0).then(|| issued as f32 / total as f32),
+        errors: amount("errors"),
+        paused: amount("scrub_pause") > 0 || !matches!(text("scrub_pause"), "" | "-"),
+    })
+}
+
+impl PoolStatus {
+    /// The state of a context, and why.
+    pub(crate) fn health(&self) -> (HealthState, Option<String>) {
+        let bad: Vec<String> = self
+            .devices
+            .iter()
+            .filter(|vdev| vdev.is_leaf() && !vdev.is_fine())
+            .map(|vdev| format!("{} is {}", vdev.place(), vdev.state))
+            .collect();
+        let state = match self.state.as_str() {
+            "ONLINE" if bad.is_empty() && self.errors == 0 => return (HealthState::Healthy, None),
+            "ONLINE" | "DEGRADED" => HealthState::Degraded,
+            _ => HealthState::Faulted,
+        };
+        let mut why = match (&bad[..], &self.status) {
+            ([], Some(status)) => status.clone(),
+            ([], None) => format!("the pool is {}", self.state),
+            (bad, _) => bad.join(", "),
+        };
+        // A device that fails may be ONLINE for a while.
+        let failing = self.devices.iter().filter(|vdev| vdev.is_leaf());
+        for vdev in failing.filter(|vdev| vdev.is_fine() && vdev.errors != [0; 3]) {
+            let [read, write, checksum] = vdev.errors;
+            why.push_str(&format!(
+                "; {}: {read} errors of reading, {write} of writing, {checksum} wrong checksums",
+                vdev.place()
+            ));
+        }
+        if self.errors > 0 {
+            why.push_str(&format!("; {} blocks are beyond repair", self.errors));
+        }
+        (state, Some(why))
+    }
+
+    /// Errors of reading and writing of devices that count as good.
+    pub(crate) fn failures(&self) -> u64 {
+        let failing = self.devices.iter().filter(|vdev| vdev.is_leaf());
+        failing
+            .filter(|vdev| vdev.is_fine())
+            .map(|vdev| vdev.errors[0].saturating_add(vdev.errors[1]))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// What the pool does by itself.
+    pub(crate) fn activities(&self) -> Vec<Activity> {
+        let running = self.scan.iter().filter(|scan| scan.state == "SCANNING");
+        running
+            .map(|scan| {
+                let paused = if scan.paused { "paused, " } else { "" };
+                let errors = match scan.errors {
+                    0 => "no errors so far".to_owned(),
+                    some => format!("{some} errors so far"),
+                };
+                Activity {
+                    name: scan.name.clone(),
+                    share: scan.share,
+                    detail: Some(format!("{paused}{errors}")),
+                }
+            })
+            .collect()
+    }
+
+    /// For people and programs: the pool and its devices, a row each.
+    pub(crate) fn describe(&self, pool: &str) -> Value {
+        let mut remarks: Vec<String> = self.status.iter().cloned().collect();
+        if let Some(scan) = &self.scan {
+            let share = scan.share.filter(|_| scan.state == "SCANNING");
+            let share = share.map_or_else(String::new, |s| format!(" {:.0} %", s * 100.0));
+            remarks.push(format!(
+                "{} {}{share}, {} errors",
+                scan.name, scan.state, scan.errors
+            ));
+        }
+        if self.errors > 0 {
+            remarks.push(format!("{} blocks are beyond repair", self.errors));
+        }
+        let row = |device: &str, class: &str, state: &str, errors: [u64; 3], remark: &str| {
+            json!({
+                "device": device, "class": class, "state": state,
+                "read": errors[0], "write": errors[1], "checksum": errors[2],
+                "remark": remark,
+            })
+        };
+        let whole = row(pool, "pool", &self.state, [0; 3], &remarks.join("; "));
+        let devices = self.devices.iter().map(|vdev| {
+            let device = vdev.path.as_ref().unwrap_or(&vdev.name);
+            // One that is missing is addressed by its number.
+            let number = if *device == vdev.name { "" } else { &vdev.name };
+            row(device, &vdev.class, &vdev.state, vdev.errors, number)
+        });
+        std::iter::once(whole).chain(devices).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
