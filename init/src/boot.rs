@@ -17,7 +17,7 @@ use crate::layout::Layout;
 use crate::network;
 use crate::phase::{Outcome, Phase};
 use crate::service::{Service, Spec, log, spawn_thread};
-use crate::{config_disk, early, emergency, engines, modules, runcmd, sources};
+use crate::{config_disk, early, emergency, engines, hostid, modules, runcmd, sources};
 
 /// The name of a machine that was given none.
 const DEFAULT_HOSTNAME: &str = "lazarette";
@@ -54,7 +54,7 @@ pub struct Boot {
 }
 
 /// The phases, in order.
-pub const PHASES: [Phase<Boot>; 11] = [
+pub const PHASES: [Phase<Boot>; 12] = [
     Phase {
         name: "early-mounts",
         run: early_mounts,
@@ -78,6 +78,10 @@ pub const PHASES: [Phase<Boot>; 11] = [
     Phase {
         name: "hostname",
         run: hostname,
+    },
+    Phase {
+        name: "hostid",
+        run: |boot| hostid::ensure(&boot.layout),
     },
     Phase {
         name: "network",
@@ -245,7 +249,7 @@ fn user_docker(boot: &mut Boot) -> Result<Outcome, Error> {
             boot.console.line(format!("user-docker: {told}"));
         }
     }
-    let spec = engines::user_docker(&boot.layout, &boot.config.lazarette.docker)?;
+    let spec = engines::user_docker(&boot.layout, &boot.config)?;
     let view = boot.layout.view();
     let has_view = MountNamespace::open_pin(&view);
     let service = boot.start(spec, |services| &mut services.user_docker)?;
@@ -319,6 +323,7 @@ mod tests {
             arguments: vec![],
             environment: vec![],
             view: None,
+            mounted: None,
             stale: vec![],
             alone: false,
         };

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lazarette_core::cloud_config::UserDocker;
+use lazarette_core::cloud_config::{CloudConfig, UserDocker};
 use rustix::fs::statfs;
 
 use crate::error::Error;
@@ -70,6 +70,7 @@ pub fn system_docker(layout: &Layout) -> Result<Spec, Error> {
         arguments,
         environment: engine_environment(layout),
         view: None,
+        mounted: None,
         stale: vec![pid_file],
         alone: false,
     })
@@ -99,19 +100,25 @@ pub fn core(layout: &Layout) -> Result<Spec, Error> {
         // Its short-lived threads need no heaps of their own.
         environment: vec![("MALLOC_ARENA_MAX", "1".into())],
         view: None,
+        mounted: None,
         stale: vec![],
         alone: true,
     })
 }
 
-/// User Docker, inside the view. The operator's arguments come last, so they win.
+/// User Docker, inside the view. The operator's arguments come last, so they win. If its data root
+/// is on a volume, it is never started without that: it would fill the empty mount point.
 ///
 /// # Errors
 /// When there is no dockerd.
-pub fn user_docker(layout: &Layout, docker: &UserDocker) -> Result<Spec, Error> {
-    let mut arguments = words(&[
-        "--data-root",
-        "/var/lib/docker",
+pub fn user_docker(layout: &Layout, config: &CloudConfig) -> Result<Spec, Error> {
+    let data_root = config.data_root().map(PathBuf::from);
+    let mut arguments = words(&["--data-root"]);
+    arguments.push(match &data_root {
+        Some(path) => path.into(),
+        None => "/var/lib/docker".into(),
+    });
+    arguments.extend(words(&[
         "--exec-root",
         "/run/docker",
         "--pidfile",
@@ -123,14 +130,15 @@ pub fn user_docker(layout: &Layout, docker: &UserDocker) -> Result<Spec, Error> 
         "--cgroup-parent",
         "/user-docker",
         "--live-restore",
-    ]);
-    arguments.extend(docker.args.iter().map(OsString::from));
+    ]));
+    arguments.extend(config.lazarette.docker.args.iter().map(OsString::from));
     Ok(Spec {
         name: "user-docker",
         program: program(layout, "dockerd")?,
         arguments,
         environment: engine_environment(layout),
         view: Some(layout.view()),
+        mounted: data_root,
         stale: vec![layout.at("/run/docker.pid")],
         alone: false,
     })
@@ -200,7 +208,7 @@ mod tests {
     fn the_engines_share_no_directory_and_no_socket() {
         let (_root, layout) = machine(&["dockerd"]);
         let system = system_docker(&layout).unwrap().arguments;
-        let user = user_docker(&layout, &UserDocker::default())
+        let user = user_docker(&layout, &CloudConfig::default())
             .unwrap()
             .arguments;
         for option in [
@@ -221,14 +229,28 @@ mod tests {
     #[test]
     fn the_operators_arguments_come_last_and_run_in_the_view() {
         let (_root, layout) = machine(&["dockerd"]);
-        let docker = UserDocker {
-            args: vec!["--live-restore=false".into()],
-            wait_seconds: Some(5),
-        };
-        let spec = user_docker(&layout, &docker).unwrap();
+        let mut config = CloudConfig::default();
+        let docker = &mut config.lazarette.docker;
+        docker.args = vec!["--live-restore=false".into()];
+        docker.wait_seconds = Some(5);
+        let spec = user_docker(&layout, &config).unwrap();
+        let docker = config.lazarette.docker;
         assert_eq!(spec.arguments.last().unwrap(), "--live-restore=false");
         assert_eq!(spec.view, Some(layout.view()));
         assert_eq!(core_limit(&docker), Duration::from_secs(35));
         assert_eq!(core_limit(&UserDocker::default()), Duration::from_secs(120));
+    }
+
+    #[test]
+    fn a_data_root_on_a_volume_is_waited_for() {
+        let (_root, layout) = machine(&["dockerd"]);
+        let plain = user_docker(&layout, &CloudConfig::default()).unwrap();
+        assert_eq!(plain.mounted, None);
+        assert_eq!(plain.arguments[1], "/var/lib/docker");
+        let mut config = CloudConfig::default();
+        config.lazarette.docker.data_root = Some("tank/docker".into());
+        let spec = user_docker(&layout, &config).unwrap();
+        assert_eq!(spec.mounted.as_deref(), Some(Path::new("/mnt/tank/docker")));
+        assert_eq!(spec.arguments[..2], ["--data-root", "/mnt/tank/docker"]);
     }
 }

@@ -13,6 +13,7 @@
 //! | [`phase`], [`record`] | running phases one after the other; what they did, in `boot.json` |
 //! | [`boot`] | the phases themselves, in order |
 //! | [`early`] | the table of early mounts |
+//! | [`hostid`] | the machine's ID, for ZFS |
 //! | [`modules`] | kernel modules: those we need, those that devices ask for |
 //! | [`cmdline`], [`config_disk`], [`sources`] | where the cloud-config comes from |
 //! | [`network`] | addresses, routes, DHCP, `/etc/hosts`, `/etc/resolv.conf` |
@@ -37,6 +38,7 @@ pub mod early;
 pub mod emergency;
 pub mod engines;
 pub mod error;
+pub mod hostid;
 pub mod layout;
 pub mod manager;
 pub mod modules;

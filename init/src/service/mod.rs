@@ -46,6 +46,8 @@ pub struct Spec {
     pub environment: Vec<(&'static str, OsString)>,
     /// The pin of the mount namespace that it runs in; its start waits until something is pinned.
     pub view: Option<PathBuf>,
+    /// Where in the view something must be mounted; its start waits until it is.
+    pub mounted: Option<PathBuf>,
     /// Files removed before each start: PID files of an earlier life.
     pub stale: Vec<PathBuf>,
     /// Whether what it leaves behind in its cgroup is killed before the next start. (Not for
@@ -366,6 +368,15 @@ impl Shared {
                 NotStarted::Waiting(format!("waiting for the view: {}", chain(&error)))
             };
             let namespace = MountNamespace::open_pin(pin).map_err(waiting)?;
+            if let Some(path) = &spec.mounted {
+                let table = namespace.mount_table().map_err(waiting)?;
+                if table.top_at(path).is_none() {
+                    return Err(NotStarted::Waiting(format!(
+                        "waiting for its data root: nothing is mounted at {}; `laz status` says why",
+                        path.display()
+                    )));
+                }
+            }
             command = command.in_namespace(&namespace).map_err(waiting)?;
         }
         let log = log::open(&self.log_path())?;

@@ -30,6 +30,7 @@ impl Machine {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("ROOT", self.root.path().into())],
             view: None,
+            mounted: None,
             stale: vec![self.root.path().join("stale")],
             alone: false,
         };
@@ -130,6 +131,7 @@ fn a_missing_view_is_waited_for_and_told_once() {
         arguments: vec![],
         environment: vec![],
         view: Some(pin),
+        mounted: None,
         stale: vec![],
         alone: false,
     };

@@ -47,6 +47,7 @@ fn boots_through_all_phases_in_order_and_stops_in_reverse() {
         "cloud-config: done: 2 sources",
         "configured-modules: done: dummy",
         "hostname: done: shed",
+        "hostid: done: ",
         "network: done",
         "system-docker: done: answers",
         "core: done",
@@ -90,7 +91,7 @@ fn boots_through_all_phases_in_order_and_stops_in_reverse() {
     let record: serde_json::Value =
         serde_json::from_str(&machine.run("cat /run/lazarette/boot.json")).unwrap();
     let phases = record["phases"].as_array().unwrap();
-    assert_eq!(phases.len(), 11);
+    assert_eq!(phases.len(), 12);
     assert!(
         phases.iter().all(|phase| phase["state"] == "done"),
         "{record}"
