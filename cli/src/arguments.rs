@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::plugin::PluginVerb;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use lazarette_core::{ContextName, Kind, VolumeName};
+use lazarette_core::{ContextName, Kind, SnapshotName, VolumeName};
 
 /// Where core listens.
 pub(crate) const SOCKET: &str = "/run/lazarette/core.sock";
@@ -43,14 +44,22 @@ pub struct Arguments {
 pub(crate) enum Verb {
     /// Show contexts, volumes, engines and what is wrong with them.
     Status(StatusArguments),
-    /// Mount storage named by a URL, such as nfs://nas/media, below /mnt.
+    /// Take over storage named by a URL: a volume such as nfs://nas/media, a whole pool such as
+    /// zfs:tank. It appears below /mnt.
     Attach(AttachArguments),
-    /// Take back an attach: unmount and forget the volume; its data stays.
+    /// Take back an attach: unmount and forget the volume or the context; the data stays.
     Detach(DetachArguments),
-    /// Make, list, look at and remove volumes.
+    /// Look for storage that could be attached (pools, volume groups, blank disks); changes nothing.
+    Scan(ScanArguments),
+    /// Make, list, look at, copy, resize and remove volumes.
     Volume {
         #[command(subcommand)]
         verb: VolumeVerb,
+    },
+    /// List contexts (pools, volume groups, servers), and do to them what their kinds offer.
+    Pool {
+        #[command(subcommand)]
+        verb: PoolVerb,
     },
     /// Check, set and describe the cloud-config.
     Config {
@@ -59,6 +68,11 @@ pub(crate) enum Verb {
     },
     /// List the kinds of storage that this machine can serve, or the options of one.
     Kinds(KindsArguments),
+    /// Write, pack and check plugins; install and remove them here.
+    Plugin {
+        #[command(subcommand)]
+        verb: PluginVerb,
+    },
     /// Show the log of a storage context.
     Logs(LogsArguments),
     /// Check what this machine has of what Lazarette needs, and say how to get the rest.
@@ -94,9 +108,9 @@ pub(crate) struct StatusArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct AttachArguments {
-    /// The storage, as KIND://WHERE/WHAT.
+    /// The storage, as KIND://WHERE/WHAT or KIND:POOL/WHAT; `laz scan` and `laz kinds` show URLs.
     pub(crate) url: String,
-    /// The volume's name; without it one is made from the URL.
+    /// The volume's or the context's name; without it one is made from the URL.
     #[arg(long, value_name = "NAME", value_parser = volume_name)]
     pub(crate) name: Option<VolumeName>,
     /// A further option of the kind (see `laz kinds KIND`); may be given several times.
@@ -105,14 +119,66 @@ pub(crate) struct AttachArguments {
     /// Mount it for reading only.
     #[arg(long)]
     pub(crate) read_only: bool,
-    /// Print the volume as JSON.
+    /// Print the volume or the context as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ScanArguments {
+    /// Only these kinds look; without any all that can.
+    #[arg(value_name = "KIND", value_parser = kind)]
+    pub(crate) kinds: Vec<Kind>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with contexts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolVerb {
+    /// List contexts, how full they are and what is going on in them.
+    #[command(alias = "list")]
+    Ls {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// ACTION CONTEXT [KEY=VALUE]…
+    #[command(external_subcommand)]
+    Act(Vec<String>),
+}
+
+/// One of the kinds' own actions: what follows `laz pool` and `laz volume` if it is none of laz's
+/// own verbs.
+#[derive(Debug, Parser)]
+#[command(
+    no_binary_name = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(crate) struct ActArguments {
+    /// The action.
+    pub(crate) action: String,
+    /// The context's or volume's name.
+    pub(crate) name: Option<String>,
+    /// A parameter of the action; may be given several times.
+    #[arg(value_name = "KEY=VALUE", value_parser = option)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Do not ask, although something will be lost.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show what the action does and takes.
+    #[arg(long, short)]
+    pub(crate) help: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DetachArguments {
-    /// The volume's name, as `laz status` shows it.
+    /// The volume's or context's name, as `laz status` shows it.
     #[arg(value_parser = volume_name)]
     pub(crate) name: VolumeName,
     /// Detach although it is in use: who has files open in it keeps them, nobody else sees it.
@@ -134,9 +200,94 @@ pub(crate) enum VolumeVerb {
         #[arg(required = true, value_name = "NAME", value_parser = volume_name)]
         names: Vec<VolumeName>,
     },
-    /// Remove volumes that nothing uses.
+    /// Remove volumes that nothing uses, or snapshots.
     #[command(alias = "remove")]
     Rm(RemoveArguments),
+    /// Take a snapshot of a volume, which may be in use, and print its name.
+    Snapshot {
+        /// The volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        /// The snapshot's name; without it the time.
+        #[arg(value_parser = snapshot_name)]
+        snapshot: Option<SnapshotName>,
+        /// Print the snapshot as JSON instead of its name.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the snapshots of a volume.
+    Snapshots {
+        /// The volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        #[command(flatten)]
+        list: ListArguments,
+    },
+    /// Bring a volume that nothing uses back to a snapshot; what was written since is lost.
+    Rollback {
+        /// The volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        /// The snapshot's name.
+        #[arg(value_parser = snapshot_name)]
+        snapshot: SnapshotName,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Make a volume with the content of another one of the same context, and print its name.
+    Clone {
+        /// The volume, or a snapshot of it.
+        #[arg(value_name = "VOLUME[@SNAPSHOT]", value_parser = operand)]
+        source: Operand,
+        /// The new volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        /// What is to be different from the source's options; may be given several times.
+        #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = option)]
+        options: Vec<(String, String)>,
+        /// Print the volume as JSON instead of its name.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a volume another size, while it is in use if its storage can.
+    Resize {
+        /// The volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        /// The size it is to have, such as 20G.
+        size: String,
+    },
+    /// Give a volume that nothing uses another name.
+    Rename {
+        /// The volume's name.
+        #[arg(value_parser = volume_name)]
+        name: VolumeName,
+        /// Its new name.
+        #[arg(value_name = "NEW", value_parser = volume_name)]
+        to: VolumeName,
+    },
+    /// ACTION VOLUME [KEY=VALUE]…
+    #[command(external_subcommand)]
+    Act(Vec<String>),
+}
+
+/// A volume, or one of its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operand {
+    /// The volume.
+    pub(crate) volume: VolumeName,
+    /// The snapshot; none: the volume itself.
+    pub(crate) snapshot: Option<SnapshotName>,
+}
+
+impl std::fmt::Display for Operand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.snapshot {
+            Some(snapshot) => write!(f, "{}@{snapshot}", self.volume),
+            None => self.volume.fmt(f),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -170,9 +321,12 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArguments {
-    /// The volumes' names.
-    #[arg(required = true, value_name = "NAME", value_parser = volume_name)]
-    pub(crate) names: Vec<VolumeName>,
+    /// The volumes' names, or snapshots.
+    #[arg(required = true, value_name = "VOLUME[@SNAPSHOT]", value_parser = operand)]
+    pub(crate) names: Vec<Operand>,
+    /// Remove its snapshots with it.
+    #[arg(long)]
+    pub(crate) snapshots: bool,
     /// Remove it also with its storage away; what cannot be cleaned up there is left there.
     #[arg(long, short)]
     pub(crate) force: bool,
@@ -252,10 +406,26 @@ fn volume_name(text: &str) -> Result<VolumeName, lazarette_core::Error> {
     VolumeName::new(text)
 }
 
+fn snapshot_name(text: &str) -> Result<SnapshotName, lazarette_core::Error> {
+    SnapshotName::new(text)
+}
+
+/// `VOLUME` or `VOLUME@SNAPSHOT`: no name contains an `@`.
+fn operand(text: &str) -> Result<Operand, lazarette_core::Error> {
+    let (volume, snapshot) = match text.split_once('@') {
+        Some((volume, snapshot)) => (volume, Some(snapshot)),
+        None => (text, None),
+    };
+    Ok(Operand {
+        volume: VolumeName::new(volume)?,
+        snapshot: snapshot.map(SnapshotName::new).transpose()?,
+    })
+}
+
 fn context_name(text: &str) -> Result<ContextName, lazarette_core::Error> {
     ContextName::new(text)
 }
 
-fn kind(text: &str) -> Result<Kind, lazarette_core::Error> {
+pub(crate) fn kind(text: &str) -> Result<Kind, lazarette_core::Error> {
     Kind::new(text)
 }

@@ -16,6 +16,10 @@ use crate::failure::Failure;
 /// Time limits unless the operator gives one.
 const TO_LOOK: Duration = Duration::from_secs(10);
 const TO_CHANGE: Duration = Duration::from_secs(180);
+/// For an image that comes over a network or takes the place of another.
+const TO_INSTALL: Duration = Duration::from_secs(600);
+/// How much of an archive is sent at once.
+const CHUNK: usize = 256 * 1024;
 
 /// Where core is, and how long to wait for it.
 pub(crate) struct Client {
@@ -46,10 +50,53 @@ impl Client {
             | Request::ConfigCheck { .. }
             | Request::ConfigSchema
             | Request::Kinds
+            | Request::Plugins
             | Request::Logs { .. } => TO_LOOK,
+            Request::PluginInstall(_) => TO_INSTALL,
             _ => TO_CHANGE,
         });
-        let endless = matches!(request, Request::Logs { follow: true, .. });
+        // An action takes as long as it takes (one may copy a pool), unless the operator says more.
+        let endless = match request {
+            Request::Logs { follow, .. } => *follow,
+            Request::Act { .. } => self.limit.is_none(),
+            _ => false,
+        };
+        let mut stream = self.send(request, limit)?;
+        if endless {
+            stream.deadline = None;
+        }
+        self.answer(&mut stream, limit, progress)
+    }
+
+    /// Asks with an archive behind the request, in frames of bytes.
+    ///
+    /// # Errors
+    /// Those of [`ask`](Self::ask), and of reading the archive.
+    pub(crate) fn upload<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        archive: &mut dyn Read,
+    ) -> Result<T, Failure> {
+        let limit = self.limit.unwrap_or(TO_INSTALL);
+        let mut stream = self.send(request, limit)?;
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = archive.read(&mut chunk).map_err(|source| Failure::File {
+                verb: "read",
+                path: "the archive".into(),
+                source,
+            })?;
+            let header = u32::try_from(read).unwrap_or(u32::MAX).to_le_bytes();
+            let sent = stream.write_all(&header);
+            sent.and_then(|()| stream.write_all(&chunk[..read]))
+                .map_err(|error| self.broken(error, limit))?;
+            if read == 0 {
+                return self.answer(&mut stream, limit, &mut |_| Ok(()));
+            }
+        }
+    }
+
+    fn send(&self, request: &Request, limit: Duration) -> Result<Limited, Failure> {
         let frame = frame::encode(request).map_err(Failure::TooLarge)?;
         let deadline = Instant::now() + limit;
         let stream = self.connect(limit)?;
@@ -60,9 +107,15 @@ impl Client {
         stream
             .write_all(&frame)
             .map_err(|error| self.broken(error, limit))?;
-        if endless {
-            stream.deadline = None;
-        }
+        Ok(stream)
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        mut stream: &mut Limited,
+        limit: Duration,
+        progress: &mut dyn FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<T, Failure> {
         loop {
             let response = frame::read::<Response>(&mut stream)
                 .map_err(|error| self.broken(error, limit))?

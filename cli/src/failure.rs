@@ -22,6 +22,9 @@ pub(crate) const INVALID: u8 = 5;
 /// Why a verb failed. `Display` says what failed, `source()` why.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The command line is wrong, as only what the kinds say can tell.
+    #[error("{0}")]
+    Usage(clap::Error),
     /// Core says so.
     #[error("{0}")]
     Core(Error),
@@ -130,6 +133,7 @@ impl Failure {
                 _ => FAILED,
             },
             Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => UNREACHABLE,
+            Self::Usage(_) => USAGE,
             Self::Problems | Self::TooLarge(_) => INVALID,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,

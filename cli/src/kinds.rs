@@ -2,6 +2,7 @@
 
 use lazarette_core::cloud_config::{OptionInfo, describe_options};
 use lazarette_core::control::Request;
+use lazarette_core::manifest::{ActionOn, UrlMapping};
 use lazarette_core::{Error, Kind, Manifest};
 use serde_json::Value;
 
@@ -39,16 +40,44 @@ pub(crate) fn run(
         "Options of a volume of kind {kind} (in the cloud-config, or -o KEY=VALUE)"
     ))?;
     options(&manifest.volume_schema, terminal)?;
+    let can = can(manifest);
+    if !can.is_empty() {
+        terminal.line("")?;
+        terminal.line(&format!("Its volumes can: {}", can.join(", ")))?;
+    }
+    if !manifest.actions.is_empty() {
+        terminal.line("")?;
+        terminal.heading("Actions (`laz pool --help`, `laz volume --help`)")?;
+        let mut table = Table::new(&["ACTION", "ON", "MEANING"]);
+        for action in &manifest.actions {
+            let on = match action.on {
+                ActionOn::Context => "context",
+                ActionOn::Volume => "volume",
+            };
+            table.row([action.name.clone(), on.into(), action.summary.clone()]);
+        }
+        terminal.table(&table)?;
+    }
     if let Some(url) = &manifest.url {
         terminal.line("")?;
-        let (scheme, authority, path) = (&url.scheme, &url.authority, &url.path);
-        terminal.line(&format!(
-            "URL for laz attach: {scheme}://{}/{}",
-            authority.to_uppercase(),
-            path.to_uppercase()
-        ))?;
+        terminal.line(&format!("URL for laz attach: {}", shape(url)))?;
     }
     Ok(())
+}
+
+/// `nfs://SERVER/EXPORT`, `zfs:POOL/DATASET`.
+fn shape(url: &UrlMapping) -> String {
+    let parts = [url.root.as_ref(), Some(&url.path)];
+    let path: Vec<String> = parts
+        .into_iter()
+        .flatten()
+        .map(|p| p.to_uppercase())
+        .collect();
+    let path = path.join("/");
+    match &url.authority {
+        Some(authority) => format!("{}://{}/{path}", url.scheme, authority.to_uppercase()),
+        None => format!("{}:{path}", url.scheme),
+    }
 }
 
 fn list(kinds: &[Manifest], terminal: &mut Terminal) -> Result<(), Failure> {
@@ -59,25 +88,30 @@ fn list(kinds: &[Manifest], terminal: &mut Terminal) -> Result<(), Failure> {
     }
     let mut table = Table::new(&["KIND", "VERSION", "VOLUMES CAN", "URL"]);
     for manifest in kinds {
-        let capabilities: Vec<String> = manifest
-            .capabilities
-            .iter()
-            .filter_map(|capability| serde_json::to_value(capability).ok())
-            .filter_map(|name| name.as_str().map(str::to_owned))
-            .collect();
         let url = manifest.url.as_ref();
         table.row([
             manifest.kind.to_string(),
             manifest.version.clone(),
-            capabilities.join(", "),
-            url.map(|url| format!("{}://", url.scheme))
-                .unwrap_or_default(),
+            can(manifest).join(", "),
+            url.map(shape).unwrap_or_default(),
         ]);
     }
     terminal.table(&table)
 }
 
-fn options(schema: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
+/// The capabilities by their names.
+fn can(manifest: &Manifest) -> Vec<String> {
+    let names = manifest
+        .capabilities
+        .iter()
+        .filter_map(|capability| serde_json::to_value(capability).ok());
+    names
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Prints the options that a schema describes.
+pub(crate) fn options(schema: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
     let options = describe_options(schema);
     if options.is_empty() {
         return terminal.line("none");

@@ -7,12 +7,15 @@
 //! | `client` | one request to core, within a time limit |
 //! | `failure` | what can go wrong, and the exit status of each |
 //! | `terminal` | where output goes, how wide it is, tables, questions |
-//! | `status`, `volume`, `config`, `logs`, `kinds` | the verbs that ask core |
+//! | `status`, `volume`, `snapshot`, `scan`, `config`, `logs`, `kinds` | the verbs that ask core |
+//! | `action` | what the kinds of storage offer beyond these |
 //! | `doctor` | what this machine has of what Lazarette needs |
+//! | `plugin` | writing plugins, and the plugins that this machine has |
 //! | `manual` | completions and man pages |
 
 #![forbid(unsafe_code)]
 
+mod action;
 mod arguments;
 mod client;
 mod config;
@@ -21,6 +24,9 @@ mod failure;
 mod kinds;
 mod logs;
 mod manual;
+mod plugin;
+mod scan;
+mod snapshot;
 mod status;
 mod terminal;
 mod volume;
@@ -42,12 +48,21 @@ use failure::{Failure, INVALID, OK, USAGE};
 
 /// Runs one command line and gives its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error, terminal),
+        Err(error) => {
+            let status = usage(&error, terminal);
+            if error.kind() == ErrorKind::DisplayHelp {
+                // Help is help even if nobody reads it to its end.
+                let _ = action::more_help(&words, terminal);
+            }
+            return status;
+        }
     };
     match verb(arguments, terminal) {
         Ok(()) => OK,
+        Err(Failure::Usage(error)) => usage(&error, terminal),
         Err(failure) => {
             if let Some(line) = failure.line() {
                 terminal.complain(&format!("laz: {line}"));
@@ -85,9 +100,12 @@ fn verb(arguments: Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
         Verb::Status(status) => status::run(&status, &client, terminal),
         Verb::Attach(attach) => volume::attach(attach, &client, terminal),
         Verb::Detach(detach) => volume::detach(detach, &client, terminal),
+        Verb::Scan(scan) => scan::run(scan, &client, terminal),
         Verb::Volume { verb } => volume::run(verb, &client, terminal),
+        Verb::Pool { verb } => action::pool(verb, &client, terminal),
         Verb::Config { verb } => config::run(verb, &client, terminal),
         Verb::Kinds(wanted) => kinds::run(&wanted, &client, terminal),
+        Verb::Plugin { verb } => plugin::run(verb, &client, terminal),
         Verb::Logs(wanted) => logs::run(wanted, &client, terminal),
         Verb::Doctor(doctor) => doctor::run(&doctor, &client, terminal),
         Verb::Drain { yes } => drain(yes, &client, terminal),

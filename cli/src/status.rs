@@ -6,6 +6,7 @@ use lazarette_core::HealthState;
 use lazarette_core::control::{
     ContextPhase, ContextStatus, EngineStatus, Origin, Request, Status, VolumePhase, VolumeStatus,
 };
+use lazarette_core::volume::{Activity, Capacity};
 
 use crate::arguments::StatusArguments;
 use crate::client::Client;
@@ -66,6 +67,14 @@ fn show(status: &Status, terminal: &mut Terminal) -> Result<(), Failure> {
     }
     terminal.line("")?;
     terminal.table(&engines(&status.engines))?;
+    let going_on = going_on(&status.contexts);
+    if !going_on.is_empty() {
+        terminal.line("")?;
+        terminal.heading("Going on")?;
+        for line in going_on {
+            terminal.line(&format!("  {}", printable(&line)))?;
+        }
+    }
     let attention = attention(status);
     if !attention.is_empty() {
         terminal.line("")?;
@@ -85,46 +94,141 @@ fn show(status: &Status, terminal: &mut Terminal) -> Result<(), Failure> {
 }
 
 fn contexts(contexts: &[ContextStatus]) -> Table {
-    let mut table = Table::new(&["CONTEXT", "KIND", STATE, "NEXT TRY", "CONTAINER", "FROM"]);
+    // Most machines have no context that is full or empty: servers do not say.
+    let full = contexts.iter().any(|context| context.capacity.is_some());
+    let mut headings = vec!["CONTEXT", "KIND", STATE];
+    headings.extend(full.then_some("USED"));
+    headings.extend(["NEXT TRY", "CONTAINER", "FROM"]);
+    let mut table = Table::new(&headings);
     for context in contexts {
+        let mut row = vec![
+            context.name.to_string(),
+            context.kind.to_string(),
+            context_state(context).into(),
+        ];
+        row.extend(full.then(|| used(context)));
+        row.extend([
+            retry(context.retry_in_seconds),
+            short(context.container.as_deref()),
+            context_origin(context).into(),
+        ]);
+        table.row(row);
+    }
+    table
+}
+
+/// The table that `laz pool ls` shows.
+pub(crate) fn pools(contexts: &[ContextStatus]) -> Table {
+    let mut table = Table::new(&["CONTEXT", "KIND", STATE, "USED", "GOING ON"]);
+    for context in contexts {
+        let activities: Vec<String> = context.activities.iter().map(activity).collect();
         table.row([
             context.name.to_string(),
             context.kind.to_string(),
             context_state(context).into(),
-            retry(context.retry_in_seconds),
-            short(context.container.as_deref()),
-            if context.declared { "config" } else { "volume" }.into(),
+            used(context),
+            activities.join(", "),
         ]);
     }
     table
 }
 
+/// `61 % of 1.9 TiB`
+fn used(context: &ContextStatus) -> String {
+    let Some(Capacity { total, used }) = context.capacity else {
+        return String::new();
+    };
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let share = used as f32 / total.max(1) as f32;
+    format!("{} of {}", percent(share), bytes(total))
+}
+
+/// `scrub 43 %, 2 h left`
+fn activity(activity: &Activity) -> String {
+    let mut text = activity.name.clone();
+    if let Some(share) = activity.share {
+        text.push_str(&format!(" {}", percent(share)));
+    }
+    if let Some(detail) = &activity.detail {
+        text.push_str(&format!(", {detail}"));
+    }
+    text
+}
+
+fn going_on(contexts: &[ContextStatus]) -> Vec<String> {
+    let line =
+        |context: &ContextStatus, one| format!("context {}: {}", context.name, activity(one));
+    contexts
+        .iter()
+        .flat_map(|context| context.activities.iter().map(move |one| line(context, one)))
+        .collect()
+}
+
+/// `43 %`: never 100 before all is done.
+pub(crate) fn percent(share: f32) -> String {
+    format!("{:.0} %", (share.clamp(0.0, 1.0) * 100.0).floor())
+}
+
+/// `1.9 TiB`
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let unit = (bytes.ilog2() / 10) as usize;
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let number = bytes as f64 / (1_u64 << (10 * unit)) as f64;
+    format!("{number:.1} {}", UNITS[unit - 1])
+}
+
+fn context_origin(context: &ContextStatus) -> &'static str {
+    match (context.declared, context.attached) {
+        (true, _) => "config",
+        (false, true) => "attached",
+        (false, false) => "volume",
+    }
+}
+
 /// The table of volumes that `laz status` and `laz volume ls` show.
 pub(crate) fn volumes(volumes: &[VolumeStatus]) -> Table {
-    let headings = [
-        "VOLUME",
-        "CONTEXT",
-        STATE,
-        "MOUNTED AT",
-        "ACCESS",
-        "USED BY",
-        "NEXT TRY",
-        "FROM",
-    ];
+    let sizes = volumes.iter().any(|volume| volume.size.is_some());
+    let snapshots = volumes.iter().any(|volume| !volume.snapshots.is_empty());
+    let mut headings = vec!["VOLUME", "CONTEXT", STATE, "MOUNTED AT", "ACCESS"];
+    headings.extend(sizes.then_some("SIZE"));
+    headings.extend(snapshots.then_some("SNAPSHOTS"));
+    headings.extend(["USED BY", "NEXT TRY", "FROM"]);
     let mut table = Table::new(&headings);
     for volume in volumes {
-        table.row([
+        let mut row = vec![
             volume.name.to_string(),
             volume.context.to_string(),
             volume_state(volume).into(),
             volume.mountpoint.clone().unwrap_or_default(),
             if volume.read_only { "ro" } else { "rw" }.into(),
+        ];
+        row.extend(sizes.then(|| size(volume)));
+        let count = volume.snapshots.len();
+        row.extend(snapshots.then(|| match count {
+            0 => String::new(),
+            _ => count.to_string(),
+        }));
+        row.extend([
             volume.used_by.join(", "),
             retry(volume.retry_in_seconds),
             origin(volume).into(),
         ]);
+        table.row(row);
     }
     table
+}
+
+/// `20G`, or `20G -> 30G` while it is being resized.
+fn size(volume: &VolumeStatus) -> String {
+    let size = volume.size.clone().unwrap_or_default();
+    match &volume.new_size {
+        Some(new) => format!("{size} -> {new}"),
+        None => size,
+    }
 }
 
 fn engines(engines: &[EngineStatus]) -> Table {
@@ -167,6 +271,12 @@ fn attention(status: &Status) -> Vec<String> {
             ""
         };
         lines.extend(line.map(|line| format!("volume {}{required}: {line}", volume.name)));
+        for snapshot in &volume.snapshots {
+            let reason = snapshot.reason.as_ref();
+            lines.extend(
+                reason.map(|why| format!("snapshot {}@{}: {why}", volume.name, snapshot.name)),
+            );
+        }
     }
     for engine in status.engines.iter().filter(|engine| !engine.reachable) {
         let reason = engine.reason.as_deref().unwrap_or("no reason known");
@@ -255,7 +365,17 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{bytes, duration, percent};
+
+    #[test]
+    fn sizes_and_shares_are_short() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(2 << 40), "2.0 TiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(percent(0.999), "99 %");
+        assert_eq!(percent(7.0), "100 %");
+    }
 
     #[test]
     fn durations_have_two_units() {

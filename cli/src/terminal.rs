@@ -1,5 +1,6 @@
 //! Where output goes, how wide it is, tables, questions.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table as Grid, presets};
@@ -142,6 +143,31 @@ impl Terminal {
         Ok(())
     }
 
+    /// Says what will be lost, and has `name` typed before it is.
+    ///
+    /// # Errors
+    /// [`Failure::NotConfirmed`] unless the answer is the name.
+    pub(crate) fn confirm_loss(&mut self, name: &str, lost: &str) -> Result<(), Failure> {
+        let lost = printable(lost);
+        if !self.can_ask {
+            return Err(Failure::NotConfirmed(format!(
+                "this loses {lost}; nobody can be asked here: if so, say it with --yes"
+            )));
+        }
+        let _ = write!(
+            self.errors,
+            "This loses {lost}.\nType {name} to go on, anything else to leave it: "
+        );
+        let _ = self.errors.flush();
+        let mut answer = String::new();
+        // An answer that cannot be read is none.
+        let _ = self.input.read_line(&mut answer);
+        if answer.trim() == name {
+            return Ok(());
+        }
+        Err(Failure::NotConfirmed("nothing was done".into()))
+    }
+
     /// Asks a yes-or-no question about something that cannot be undone.
     ///
     /// # Errors
@@ -165,20 +191,32 @@ impl Terminal {
 
 /// A table: headings in the first row, one of the columns coloured by what it says.
 pub(crate) struct Table {
-    headings: Vec<&'static str>,
+    headings: Vec<Cow<'static, str>>,
     rows: Vec<Vec<String>>,
 }
 
 /// The columns that are folded on a narrow screen; paths and names stay whole, to be copied.
-const FOLDING: [&str; 4] = ["USED BY", "VOLUMES CAN", "MEANING", "REMARK"];
+const FOLDING: [&str; 6] = [
+    "USED BY",
+    "VOLUMES CAN",
+    "MEANING",
+    "REMARK",
+    "GOING ON",
+    "DETAIL",
+];
 
 /// The column whose words are coloured.
 pub(crate) const STATE: &str = "STATE";
 
 impl Table {
     pub(crate) fn new(headings: &[&'static str]) -> Self {
+        Self::with(headings.iter().map(|heading| (*heading).into()).collect())
+    }
+
+    /// One whose headings are not known beforehand.
+    pub(crate) fn with(headings: Vec<Cow<'static, str>>) -> Self {
         Self {
-            headings: headings.to_vec(),
+            headings,
             rows: Vec::new(),
         }
     }
@@ -203,7 +241,7 @@ impl Table {
             .add_rows(self.rows.iter());
         for (column, heading) in grid.column_iter_mut().zip(&self.headings) {
             column.set_padding((0, 2));
-            if !FOLDING.contains(heading) {
+            if !FOLDING.contains(&heading.as_ref()) {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }

@@ -1,21 +1,25 @@
-//! `laz volume`, `laz attach`, `laz detach`.
+//! `laz volume` (its snapshots are in [`crate::snapshot`]), `laz attach`, `laz detach`.
 
-use lazarette_core::control::{NewVolume, Request, Status, VolumeStatus};
-use lazarette_core::manifest::{Capability, Manifest};
+use lazarette_core::control::{Attached, NewVolume, Progress, Request, Status, VolumeStatus};
+use lazarette_core::manifest::{ActionOn, Capability, Manifest};
 use lazarette_core::{ErrorKind, VolumeName};
+use serde_json::Value;
 
+use crate::action;
 use crate::arguments::{
-    AttachArguments, CreateArguments, DetachArguments, ListArguments, RemoveArguments, VolumeVerb,
+    AttachArguments, CreateArguments, DetachArguments, ListArguments, Operand, RemoveArguments,
+    VolumeVerb,
 };
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::snapshot;
 use crate::status;
 use crate::terminal::{Terminal, printable};
 
 /// The volume option with which a kind lets its users choose what becomes of the data, and the
-/// value that removes it.
+/// value that keeps it.
 const ON_REMOVE: &str = "on_remove";
-const DELETE: &str = "delete";
+const KEEP: &str = "keep";
 
 pub(crate) fn run(
     verb: VolumeVerb,
@@ -27,21 +31,112 @@ pub(crate) fn run(
         VolumeVerb::Ls(list) => ls(&list, client, terminal),
         VolumeVerb::Inspect { names } => inspect(names, client, terminal),
         VolumeVerb::Rm(remove) => rm(remove, client, terminal),
+        VolumeVerb::Snapshot {
+            name,
+            snapshot,
+            json,
+        } => snapshot::take(name, snapshot, json, client, terminal),
+        VolumeVerb::Snapshots { name, list } => snapshot::ls(name, &list, client, terminal),
+        VolumeVerb::Rollback {
+            name,
+            snapshot,
+            yes,
+        } => snapshot::rollback(name, snapshot, yes, client, terminal),
+        VolumeVerb::Clone {
+            source,
+            name,
+            options,
+            json,
+        } => {
+            let request = Request::VolumeClone {
+                source: source.volume,
+                snapshot: source.snapshot,
+                name,
+                options: options.into_iter().collect(),
+            };
+            let volume: VolumeStatus = capable(Capability::Clone, &request, client, terminal)?;
+            if json {
+                return terminal.json(&volume, true);
+            }
+            terminal.line(volume.name.as_str())
+        }
+        VolumeVerb::Resize { name, size } => {
+            let request = Request::VolumeResize { name, size };
+            let volume: VolumeStatus = capable(Capability::Resize, &request, client, terminal)?;
+            terminal.line(&resized(&volume))
+        }
+        VolumeVerb::Rename { name, to } => {
+            let volume: VolumeStatus = ask(client, &Request::VolumeRename { name, to }, terminal)?;
+            terminal.line(volume.name.as_str())
+        }
+        VolumeVerb::Act(words) => action::run(ActionOn::Volume, words, client, terminal),
+    }
+}
+
+fn resized(volume: &VolumeStatus) -> String {
+    let (name, none) = (&volume.name, String::new());
+    let size = printable(volume.size.as_ref().unwrap_or(&none));
+    match (&volume.new_size, &volume.reason) {
+        (None, _) => format!("{name} has {size} now"),
+        (Some(new), None) => format!("{name} is being given {}", printable(new)),
+        (Some(new), Some(reason)) => format!(
+            "{name} has {size} and will be given {} when it can be: {}",
+            printable(new),
+            printable(reason)
+        ),
     }
 }
 
 /// Asks core, showing on standard error what it says meanwhile.
-fn ask<T: serde::de::DeserializeOwned>(
+pub(crate) fn ask<T: serde::de::DeserializeOwned>(
     client: &Client,
     request: &Request,
     terminal: &mut Terminal,
 ) -> Result<T, Failure> {
     client.ask(request, &mut |word| {
-        if let Some(text) = word.as_str() {
-            terminal.complain(&printable(text));
+        if let Some(text) = progress(&word) {
+            terminal.complain(&printable(&text));
         }
         Ok(())
     })
+}
+
+/// A word of progress as people read it.
+fn progress(word: &Value) -> Option<String> {
+    let Progress { message, share } = match word.as_str() {
+        Some(text) => return Some(text.to_owned()),
+        None => serde_json::from_value(word.clone()).ok()?,
+    };
+    Some(match share {
+        Some(share) => format!("{message}: {}", status::percent(share)),
+        None => message,
+    })
+}
+
+/// Asks core for something that not every kind can; if this one cannot, says which can.
+pub(crate) fn capable<T: serde::de::DeserializeOwned>(
+    needed: Capability,
+    request: &Request,
+    client: &Client,
+    terminal: &mut Terminal,
+) -> Result<T, Failure> {
+    let mut error = match ask(client, request, terminal) {
+        Err(Failure::Core(error)) if error.kind == ErrorKind::Unsupported => error,
+        other => return other,
+    };
+    if error.remedy.is_none()
+        && let Ok(kinds) = client.get::<Vec<Manifest>>(&Request::Kinds)
+    {
+        let able = kinds
+            .iter()
+            .filter(|manifest| manifest.capabilities.contains(&needed));
+        let able: Vec<&str> = able.map(|manifest| manifest.kind.as_str()).collect();
+        error = error.remedy(match able[..] {
+            [] => "no kind of storage here can".to_owned(),
+            _ => format!("kinds that can: {}", able.join(", ")),
+        });
+    }
+    Err(Failure::Core(error))
 }
 
 fn make(
@@ -75,7 +170,20 @@ pub(crate) fn attach(
         options: arguments.options.into_iter().collect(),
         read_only: arguments.read_only,
     };
-    let volume: VolumeStatus = ask(client, &request, terminal)?;
+    let volume = match ask(client, &request, terminal)? {
+        Attached::Volume(volume) => volume,
+        Attached::Context(context) if json => return terminal.json(&context, true),
+        Attached::Context(context) => {
+            let name = &context.name;
+            return match &context.reason {
+                None => terminal.line(&format!("context {name}: what it has is below /mnt/{name}")),
+                Some(reason) => terminal.line(&format!(
+                    "context {name} is attached and not well: {}",
+                    printable(reason)
+                )),
+            };
+        }
+    };
     if json {
         return terminal.json(&volume, true);
     }
@@ -145,16 +253,9 @@ fn inspect(
 /// Removes each; goes on after one that cannot be removed, and fails for it at the end.
 fn rm(arguments: RemoveArguments, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
     let mut failed = None;
-    for name in arguments.names {
-        let outcome = confirm_loss(&name, arguments.yes, client, terminal).and_then(|()| {
-            let request = Request::VolumeRemove {
-                name: name.clone(),
-                force: arguments.force,
-            };
-            ask::<()>(client, &request, terminal)
-        });
-        match outcome {
-            Ok(()) => terminal.line(name.as_str())?,
+    for operand in &arguments.names {
+        match remove(operand, &arguments, client, terminal) {
+            Ok(()) => terminal.line(&operand.to_string())?,
             Err(failure @ (Failure::Core(_) | Failure::NotConfirmed(_))) => {
                 tell(failed.replace(failure), terminal);
             }
@@ -171,36 +272,54 @@ fn tell(failure: Option<Failure>, terminal: &mut Terminal) {
     }
 }
 
-/// Asks, if removing the volume may remove data.
-fn confirm_loss(
-    name: &VolumeName,
-    yes: bool,
+fn remove(
+    operand: &Operand,
+    arguments: &RemoveArguments,
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
+    let name = operand.volume.clone();
+    if let Some(snapshot) = &operand.snapshot {
+        return snapshot::remove(name, snapshot.clone(), arguments.yes, client, terminal);
     }
+    if !arguments.yes
+        && let Some(lost) = loss(&name, arguments.snapshots, client)?
+    {
+        terminal.confirm_loss(name.as_str(), &lost)?;
+    }
+    let request = Request::VolumeRemove {
+        name,
+        force: arguments.force,
+        snapshots: arguments.snapshots,
+    };
+    ask(client, &request, terminal)
+}
+
+/// What is lost with the volume, if anything is.
+fn loss(name: &VolumeName, snapshots: bool, client: &Client) -> Result<Option<String>, Failure> {
     let volume: VolumeStatus = client.get(&Request::VolumeInspect { name: name.clone() })?;
     let kinds: Vec<Manifest> = client.get(&Request::Kinds)?;
     let manifest = kinds.iter().find(|manifest| manifest.kind == volume.kind);
+    let mut lost = Vec::new();
     if loses_data(&volume, manifest) {
         let context = &volume.context;
-        terminal.confirm(&format!(
-            "Remove volume {name} of context {context} and the data in it?"
-        ))?;
+        lost.push(format!("volume {name} of context {context} with its data"));
     }
-    Ok(())
+    if snapshots && !volume.snapshots.is_empty() {
+        let names: Vec<&str> = volume.snapshots.iter().map(|s| s.name.as_str()).collect();
+        lost.push(format!("the snapshots {} of {name}", names.join(", ")));
+    }
+    Ok((!lost.is_empty()).then(|| lost.join(", and ")))
 }
 
-/// A kind that lets its users choose what becomes of the data removes it only if they chose so;
-/// one that makes volumes and gives no choice removes what it has made.
+/// A kind that lets its users choose what becomes of the data keeps it if they chose so, or if
+/// its schema says that this goes without saying. One that makes volumes and says neither may
+/// remove what it has made.
 fn loses_data(volume: &VolumeStatus, manifest: Option<&Manifest>) -> bool {
-    if let Some(choice) = volume.options.get(ON_REMOVE) {
-        return choice == DELETE;
-    }
-    manifest.is_none_or(|manifest| {
-        let names = lazarette_core::cloud_config::option_names(&manifest.volume_schema);
-        manifest.capabilities.contains(&Capability::Create) && !names.contains(ON_REMOVE)
-    })
+    let chosen = volume.options.get(ON_REMOVE).filter(|c| !c.is_null());
+    let Some(manifest) = manifest else {
+        return chosen.is_none_or(|choice| choice != KEEP);
+    };
+    let usual = &manifest.volume_schema["properties"][ON_REMOVE]["default"];
+    manifest.capabilities.contains(&Capability::Create) && chosen.unwrap_or(usual) != KEEP
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use lazarette_core::control::{NewVolume, Problem, Request, Response, VolumePhase};
+use lazarette_core::control::{Attached, NewVolume, Problem, Request, Response, VolumePhase};
 use lazarette_core::manifest::{Capability, UrlMapping};
 use lazarette_core::{Error, ErrorKind, Kind, Manifest, Privileges, frame};
 use serde_json::{Value, json};
@@ -24,7 +24,8 @@ fn manifest(on_remove: bool) -> Manifest {
         "vers": {"enum": ["3", "4.2"], "description": "The protocol's version."},
     }});
     if on_remove {
-        volume["properties"]["on_remove"] = json!({"type": "string", "enum": ["keep", "delete"]});
+        volume["properties"]["on_remove"] =
+            json!({"type": "string", "enum": ["keep", "delete"], "default": "keep"});
     }
     Manifest {
         kind: Kind::new("nfs").unwrap(),
@@ -37,9 +38,12 @@ fn manifest(on_remove: bool) -> Manifest {
         privileges: Privileges::default(),
         url: Some(UrlMapping {
             scheme: "nfs".into(),
-            authority: "server".into(),
+            authority: Some("server".into()),
+            root: None,
             path: "export".into(),
         }),
+        actions: Vec::new(),
+        exclusive: None,
     }
 }
 
@@ -217,7 +221,7 @@ fn nothing_is_asked_where_the_data_stays() {
 }
 
 #[test]
-fn losing_data_needs_a_yes() {
+fn losing_data_needs_the_name_typed_or_a_yes() {
     for (on_remove, options) in [(true, json!({"on_remove": "delete"})), (false, json!({}))] {
         let core = removing(on_remove, options);
         let socket = core.socket();
@@ -241,12 +245,19 @@ fn losing_data_needs_a_yes() {
         let no = laz(&arguments, None, Some("\n"));
         assert_eq!((no.status, removed(&core)), (1, false));
         assert!(
-            no.errors.contains("and the data in it? [y/N]"),
+            no.errors
+                .contains("This loses volume media of context nas with its data"),
             "{}",
             no.errors
         );
+        let other = laz(&arguments, None, Some("y\n"));
+        assert_eq!(
+            (other.status, removed(&core)),
+            (1, false),
+            "the name is wanted"
+        );
 
-        let yes = laz(&arguments, None, Some("y\n"));
+        let yes = laz(&arguments, None, Some("media\n"));
         assert_eq!((yes.status, removed(&core)), (0, true), "{}", yes.errors);
 
         let core = removing(on_remove, json!({"on_remove": "delete"}));
@@ -258,7 +269,9 @@ fn losing_data_needs_a_yes() {
 #[test]
 fn removing_goes_on_after_a_failure() {
     let core = StandIn::answering(|request| match request {
-        Request::VolumeRemove { name, force: true } if name.as_str() == "b" => Response::Failed(
+        Request::VolumeRemove {
+            name, force: true, ..
+        } if name.as_str() == "b" => Response::Failed(
             Error::new(ErrorKind::Busy, "volume b is in use")
                 .cause("container web")
                 .remedy("stop it"),
@@ -285,7 +298,7 @@ fn attach_says_where_it_is_or_why_not_yet() {
         } else {
             volume.mountpoint = Some(format!("/mnt/{}", url.len()));
         }
-        done(volume)
+        done(Attached::Volume(Box::new(volume)))
     });
     let ran = core.laz(&["attach", "nfs://nas/media"]);
     assert_eq!(

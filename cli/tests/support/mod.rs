@@ -145,6 +145,9 @@ pub(crate) fn context(name: &str, phase: ContextPhase, health: HealthState) -> C
         declared: true,
         container: Some("0123456789abcdef".into()),
         abandoned: 0,
+        attached: false,
+        capacity: None,
+        activities: vec![],
     }
 }
 
@@ -166,6 +169,9 @@ pub(crate) fn volume(name: &str, phase: VolumePhase) -> VolumeStatus {
         origin: Origin::Declared,
         used_by: vec![],
         created_at: "2026-01-02T03:04:05Z".into(),
+        size: None,
+        new_size: None,
+        snapshots: vec![],
     }
 }
 

@@ -1,0 +1,107 @@
+//! The plugins that this machine has: `ls`, `inspect`, `install`, `upgrade`, `rm`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use lazarette_core::control::{PluginInstall, PluginStatus, Plugins, Request};
+use lazarette_core::{Error, Kind};
+
+use super::{InstallArguments, printed};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::terminal::{Table, Terminal};
+
+/// Lists them, and what is wrong with images that could be some.
+pub(crate) fn ls(json: bool, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
+    let all: Plugins = client.get(&Request::Plugins)?;
+    if json {
+        return terminal.json(&all, true);
+    }
+    if all.plugins.is_empty() {
+        terminal.complain("No plugins. Install one: laz plugin install IMAGE");
+    } else {
+        let mut table = Table::new(&["KIND", "VERSION", "IMAGE", "CONTEXTS"]);
+        for plugin in all.plugins {
+            let contexts: Vec<_> = plugin.contexts.iter().map(ToString::to_string).collect();
+            table.row([
+                plugin.kind.to_string(),
+                plugin.version,
+                short(&plugin.image).to_owned(),
+                contexts.join(", "),
+            ]);
+        }
+        terminal.table(&table)?;
+    }
+    for problem in all.problems {
+        terminal.complain(&problem);
+    }
+    Ok(())
+}
+
+/// Shows one in full, as JSON.
+pub(crate) fn inspect(
+    kind: &Kind,
+    client: &Client,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let all: Plugins = client.get(&Request::Plugins)?;
+    let found = all.plugins.into_iter().find(|plugin| plugin.kind == *kind);
+    let missing = || {
+        let error = Error::not_found(format!("plugin \"{kind}\"")).cause("it is not installed");
+        Failure::Core(error.remedy("laz plugin ls shows those that are"))
+    };
+    terminal.json(&found.ok_or_else(missing)?, true)
+}
+
+/// Installs one, or puts it in the place of the one of its kind.
+pub(crate) fn install(
+    arguments: &InstallArguments,
+    upgrade: bool,
+    force: bool,
+    client: &Client,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let request = |image: Option<&str>| {
+        Request::PluginInstall(PluginInstall {
+            image: image.map(str::to_owned),
+            upgrade,
+            force,
+        })
+    };
+    let source = &arguments.source;
+    let plugin: PluginStatus = match archive(source)? {
+        Some(mut archive) => client.upload(&request(None), &mut *archive)?,
+        None => client.get(&request(Some(source)))?,
+    };
+    terminal.line(&format!("{} {}", plugin.kind, plugin.version))?;
+    printed(&plugin.manifest.privileges, terminal)
+}
+
+/// What is to be sent; none: the name of an image. A path has a `/` at its beginning or is there.
+fn archive(source: &str) -> Result<Option<Box<dyn Read>>, Failure> {
+    let path = Path::new(source);
+    if source == "-" {
+        return Ok(Some(Box::new(io::stdin())));
+    }
+    if !path.is_file() && !source.starts_with(['/', '.']) {
+        return Ok(None);
+    }
+    let file = File::open(path).map_err(|source| Failure::File {
+        verb: "read",
+        path: path.into(),
+        source,
+    })?;
+    Ok(Some(Box::new(file)))
+}
+
+/// Removes one.
+pub(crate) fn rm(kind: Kind, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
+    client.get::<()>(&Request::PluginRemove { kind: kind.clone() })?;
+    terminal.line(kind.as_str())
+}
+
+fn short(image: &str) -> &str {
+    let digits = image.strip_prefix("sha256:").unwrap_or(image);
+    digits.get(..12).unwrap_or(digits)
+}

@@ -1,0 +1,141 @@
+//! `laz plugin new`: a project from a template. The templates are files of this tree, and the
+//! examples, so that what is written is what the tests build.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lazarette_core::{Error, ErrorKind};
+
+use super::{Language, NewArguments};
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// What is in its place in a template.
+const KIND: &str = "@KIND@";
+const SDK: &str = "@SDK@";
+
+/// A file: its name, its content, and the name that the example it comes from has for its kind.
+struct File(&'static str, &'static str, &'static str);
+
+const RUST: &[File] = &[
+    File(
+        "Cargo.toml",
+        include_str!("../../../plugins/templates/rust/Cargo.toml.in"),
+        KIND,
+    ),
+    File(
+        "src/lib.rs",
+        include_str!("../../../plugins/templates/rust/lib.rs"),
+        KIND,
+    ),
+    File(
+        "Dockerfile",
+        include_str!("../../../plugins/templates/rust/Dockerfile"),
+        KIND,
+    ),
+    File(".gitignore", "target\n", KIND),
+    File(".dockerignore", "target\n", KIND),
+];
+
+const C: &[File] = &[
+    File(
+        "plugin.c",
+        include_str!("../../../plugins/examples/c/scratch.c"),
+        "scratch",
+    ),
+    File(
+        "lazarette.h",
+        include_str!("../../../plugins/abi/include/lazarette.h"),
+        KIND,
+    ),
+    File(
+        "Makefile",
+        include_str!("../../../plugins/templates/c/Makefile"),
+        KIND,
+    ),
+    File(
+        "Dockerfile",
+        include_str!("../../../plugins/templates/c/Dockerfile"),
+        KIND,
+    ),
+    File(".gitignore", "plugin.so\n", KIND),
+];
+
+const PYTHON: &[File] = &[
+    File(
+        "plugin.py",
+        include_str!("../../../plugins/examples/python/shelf.py"),
+        "shelf",
+    ),
+    File(
+        "Dockerfile",
+        include_str!("../../../plugins/templates/python/Dockerfile"),
+        KIND,
+    ),
+];
+
+/// Writes the project.
+pub(crate) fn run(arguments: &NewArguments, terminal: &mut Terminal) -> Result<(), Failure> {
+    let root = arguments.directory.join(arguments.kind.as_str());
+    let failed = |source| Failure::File {
+        verb: "make",
+        path: root.clone(),
+        source,
+    };
+    // Not over what is there already: it may be somebody's work.
+    if root.exists() {
+        let what = format!("{} is there already", root.display());
+        let error = Error::new(ErrorKind::AlreadyExists, what);
+        return Err(Failure::Core(
+            error.remedy("choose another name, or move it away"),
+        ));
+    }
+    fs::create_dir(&root).map_err(failed)?;
+    let sdk = sdk(arguments.sdk.as_deref()).map_err(failed)?;
+    let (files, steps) = match arguments.lang {
+        Language::Rust => (RUST, rust_steps(arguments.kind.as_str())),
+        Language::C => (C, "make\nlaz plugin pack plugin.so".to_owned()),
+        Language::Python => (PYTHON, "laz plugin pack plugin.py".to_owned()),
+    };
+    for File(name, content, kind) in files {
+        let path = root.join(name);
+        let text = content
+            .replace(kind, arguments.kind.as_str())
+            .replace(SDK, &sdk);
+        write(&path, &text).map_err(|source| Failure::File {
+            verb: "write",
+            path,
+            source,
+        })?;
+    }
+    terminal.line(&format!("{} is written. Go on with", root.display()))?;
+    terminal.line(&format!("cd {}\n{steps}", root.display()))
+}
+
+fn rust_steps(kind: &str) -> String {
+    let library = kind.replace('-', "_");
+    format!("cargo build --release\nlaz plugin pack target/release/lib{library}.so")
+}
+
+/// The SDK as Cargo.toml names it: by path, or of this version.
+fn sdk(path: Option<&Path>) -> io::Result<String> {
+    let Some(path) = path else {
+        return Ok(format!("\"{}\"", env!("CARGO_PKG_VERSION")));
+    };
+    // An absolute path without a quote, as TOML wants it.
+    let path = serde_json::Value::from(path.canonicalize()?.display().to_string());
+    Ok(format!("{{ path = {path} }}"))
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(path, text)?;
+    if path.extension().is_some_and(|end| end == "py") {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `laz plugin` against a stand-in for core.
+
+#![allow(clippy::unwrap_used)]
+
+// Each suite uses a part of it.
+#[allow(dead_code)]
+mod support;
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+use lazarette_core::control::{PluginInstall, Request, Response};
+use lazarette_core::{Error, ErrorKind, frame};
+use serde_json::{Value, json};
+use support::StandIn;
+
+fn plugin(kind: &str, version: &str) -> Value {
+    json!({
+        "kind": kind,
+        "version": version,
+        "image": "sha256:0123456789abcdef",
+        "contexts": ["attic"],
+        "manifest": {
+            "kind": kind, "version": version, "context_schema": {}, "volume_schema": {},
+            "capabilities": [],
+            "privileges": {"capabilities": ["SYS_ADMIN"], "host_network": true},
+        },
+    })
+}
+
+fn core() -> StandIn {
+    StandIn::answering(|request| match request {
+        Request::Plugins => Response::Done(json!({
+            "plugins": [plugin("sshfs", "1.0.0")],
+            "problems": ["image old:1 is not used: it has no label; rebuild it"],
+        })),
+        Request::PluginInstall(_) => Response::Done(plugin("sshfs", "1.1.0")),
+        _ => Response::Failed(
+            Error::new(ErrorKind::Busy, "plugin \"sshfs\"")
+                .cause("it serves the context attic")
+                .remedy("detach it first"),
+        ),
+    })
+}
+
+#[test]
+fn plugins_are_listed_with_what_is_not_used() {
+    let ran = core().laz(&["plugin", "ls"]);
+    assert_eq!(ran.status, 0);
+    let words: Vec<&str> = ran.output.split_whitespace().collect();
+    let row = ["sshfs", "1.0.0", "0123456789ab", "attic"];
+    assert_eq!(words[4..], row, "{}", ran.output);
+    assert!(ran.errors.contains("image old:1"), "{}", ran.errors);
+    let ran = core().laz(&["plugin", "inspect", "sshfs"]);
+    let shown: Value = serde_json::from_str(&ran.output).unwrap();
+    assert_eq!(shown["image"], "sha256:0123456789abcdef");
+    assert_eq!(core().laz(&["plugin", "inspect", "other"]).status, 4);
+}
+
+#[test]
+fn an_image_is_named_and_its_rights_are_told() {
+    let core = core();
+    let ran = core.laz(&["plugin", "upgrade", "--force", "shop/sshfs:1.1"]);
+    assert_eq!(ran.status, 0, "{}", ran.errors);
+    assert!(ran.output.contains("sshfs 1.1.0"), "{}", ran.output);
+    let rights = "its containers may use: SYS_ADMIN, the host's network";
+    assert!(ran.output.contains(rights), "{}", ran.output);
+    let wanted = PluginInstall {
+        image: Some("shop/sshfs:1.1".into()),
+        upgrade: true,
+        force: true,
+    };
+    assert_eq!(core.last_request(), Request::PluginInstall(wanted));
+    let ran = core.laz(&["plugin", "rm", "sshfs"]);
+    assert_eq!(ran.status, 1);
+    let line = "laz: plugin \"sshfs\": it serves the context attic; detach it first\n";
+    assert_eq!(ran.errors, line);
+}
+
+#[test]
+fn an_archive_follows_its_request() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&received);
+    let core = StandIn::new(move |request, stream| {
+        let Request::PluginInstall(PluginInstall { image: None, .. }) = request else {
+            panic!("{request:?}");
+        };
+        loop {
+            let mut header = [0; 4];
+            stream.read_exact(&mut header).unwrap();
+            let mut chunk = vec![0; u32::from_le_bytes(header).try_into().unwrap()];
+            stream.read_exact(&mut chunk).unwrap();
+            if chunk.is_empty() {
+                break;
+            }
+            kept.lock().unwrap().extend(chunk);
+        }
+        frame::write(stream, &Response::Done(plugin("sshfs", "1.0.0"))).unwrap();
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("image.tar");
+    let content: Vec<u8> = (0..700_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    std::fs::write(&file, &content).unwrap();
+    let ran = core.laz(&["plugin", "install", file.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{}", ran.errors);
+    assert!(*received.lock().unwrap() == content);
+    let missing = directory.path().join("absent.tar");
+    let ran = core.laz(&["plugin", "install", missing.to_str().unwrap()]);
+    assert_eq!(ran.status, 4, "{}", ran.errors);
+}
