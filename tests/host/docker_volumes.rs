@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     docker_volumes::a_volume_lives_and_leaves_nothing,
     docker_volumes::case_16_other_options_are_an_error_that_says_what_differs,
     docker_volumes::an_unknown_option_is_told_with_the_one_that_was_meant,
+    docker_volumes::a_name_is_free_again_as_soon_as_its_create_has_failed,
     docker_volumes::a_volume_is_made_in_the_context_that_is_named,
     docker_volumes::a_context_made_for_a_volume_goes_with_it,
     docker_volumes::case_08_docker_cp_does_not_unmount_under_a_container,
@@ -140,6 +141,22 @@ fn an_unknown_option_is_told_with_the_one_that_was_meant(world: &mut World) -> R
         .user
         .fails(&create(&["size=0", "context=spare"], "typo"))?;
     ensure!(said.contains("above 0"), "{said}");
+    world.becomes_clean()
+}
+
+fn a_name_is_free_again_as_soon_as_its_create_has_failed(world: &mut World) -> Result<()> {
+    // Every call of this context takes its time, so what failed is still being taken back when the
+    // next create comes.
+    let slow = "delay_ms=300";
+    for _ in 0..3 {
+        let said = world.user.fails(&create(&["size=0", slow], "again"))?;
+        ensure!(said.contains("above 0"), "{said}");
+        world.user.ok(&create(&["size=1M", slow], "again"))?;
+        world
+            .user
+            .shell(&["-v", "again:/data"], "echo kept > /data/f")?;
+        world.user.ok(&["volume", "rm", "again"])?;
+    }
     world.becomes_clean()
 }
 

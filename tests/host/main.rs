@@ -3,16 +3,21 @@
 //! All tests share one world and run one after the other; each leaves it as it was. Those that show
 //! one of the acceptance cases (the pains of users of other solutions) carry its number.
 
+mod changes;
 mod configuration;
 mod containers;
 mod declared;
 mod docker_volumes;
 mod engines;
 mod figures;
+mod gluster;
 mod hanging;
 mod kills;
 mod lifecycle;
 mod operator;
+mod plugins;
+mod sshfs;
+mod whole_contexts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,6 +42,8 @@ fn all() -> Vec<Case> {
         declared::CASES,
         docker_volumes::CASES,
         operator::CASES,
+        changes::CASES,
+        whole_contexts::CASES,
         configuration::CASES,
     ]
     .into_iter()
@@ -46,6 +53,10 @@ fn all() -> Vec<Case> {
         engines::CASES,
         lifecycle::CASES,
         figures::CASES,
+        plugins::CASES,
+        sshfs::CASES,
+        // Last: its servers run on.
+        gluster::CASES,
     ])
     .flatten()
     .copied()

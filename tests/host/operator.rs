@@ -103,7 +103,7 @@ fn volumes_are_made_and_removed_by_laz(world: &mut World) -> Result<()> {
 }
 
 fn attach_and_detach_say_what_they_cannot_do(world: &mut World) -> Result<()> {
-    let said = world.laz_fails(&["attach", "hello://scratch/x"])?;
+    let said = world.laz_fails(&["attach", "tape://scratch/x"])?;
     ensure!(
         said.contains("no kind of storage has URLs of that scheme"),
         "{said}"

@@ -21,6 +21,7 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
 
 pub(crate) const BOOTS: &[Case] = cases![Boots:
     case_07_10_user_docker_waits_for_a_required_volume,
+    case_19_user_docker_waits_for_its_data_root_and_fills_no_empty_directory,
     case_01_11_22_23_what_is_bad_or_away_at_boot_fails_alone,
 ];
 
@@ -195,6 +196,52 @@ fn case_07_10_user_docker_waits_for_a_required_volume(lab: &Lab) -> Result<()> {
     .map(drop)
 }
 
+/// The time to wait for it is long over when the volume comes.
+fn case_19_user_docker_waits_for_its_data_root_and_fills_no_empty_directory(
+    lab: &Lab,
+) -> Result<()> {
+    // The driver is the one that works on NFS.
+    let machine = boot(
+        lab,
+        "#cloud-config\n\
+         lazarette:\n  \
+           docker: {wait_seconds: 1, data_root: nas/engine, args: [--storage-driver=vfs]}\n  \
+           storage:\n    \
+             volumes:\n      \
+               engine: {context: nas, export: /srv/home, path: engine}\n",
+    )?;
+    Guest::with(machine, |guest| {
+        guest.sh(
+            "it is not started, neither there nor elsewhere, and the console and laz say why",
+            r#"
+            told() { grep -q 'user-docker: waiting for its data root: nothing is mounted at /mnt/nas/engine' /var/log/lazarette/init.log; }
+            until_ok 200 told
+            until_ok 30 shows 'user Docker .*waits for its data root /mnt/nas/engine'
+            sleep 10
+            ! pgrep -f 'dockerd .*/run/docker.sock' || fail "user Docker is up without its data"
+            ! view touch /mnt/nas/engine/f 2> /dev/null || fail "the empty mount point can be filled"
+            "#,
+        )?;
+        let status = guest.status()?;
+        ensure!(!status.ready && volume(&status, "engine")?.required, "{status:?}");
+        guest.sh(
+            "the server comes, and user Docker with it",
+            r#"
+            nas start
+            until_ok 200 docker version
+            same /mnt/nas/engine "$(docker info -f '{{.DockerRootDir}}')" "the data root"
+            mkdir -p /root/tiny/bin
+            cp "$(command -v busybox)" /root/tiny/bin/busybox
+            tar -C /root/tiny -c . | docker import - tiny > /dev/null
+            same x "$(docker run --rm --network none tiny /bin/busybox echo x)" "a container's output"
+            nas exec test -d /srv/home/engine/image/vfs
+            "#,
+        )?;
+        guest.until("not ready", Duration::from_secs(10), |status| status.ready.then_some(()))
+    })
+    .map(drop)
+}
+
 /// One machine with every sort of bad news in its configuration.
 fn case_01_11_22_23_what_is_bad_or_away_at_boot_fails_alone(lab: &Lab) -> Result<()> {
     let machine = boot(
@@ -278,9 +325,9 @@ fn reasons(guest: &Guest) -> Result<()> {
     guest.sh(
         "everything answers at once, and the rest goes on working",
         r#"
-        within 5000 laz status > /dev/null
-        within 5000 docker volume ls > /dev/null
-        within 5000 docker ps > /dev/null
+        within 10000 laz status > /dev/null
+        within 10000 docker volume ls > /dev/null
+        within 10000 docker ps > /dev/null
         same y "$(docker run --rm -v /mnt/nas/media:/data busybox sh -c 'echo y > /data/f; cat /data/f')" read
         "#,
     )?;

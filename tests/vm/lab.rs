@@ -1,13 +1,52 @@
 //! The lab itself: what the other cases and people at `cargo xtask vm` rely on.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use lazarette_tests::lab::Lab;
 
 use crate::guest::Guest;
 use crate::{Case, cases};
 
 pub(crate) const RESTORED: &[Case] = cases![Restored: the_lab_runs_scripts_on_a_complete_machine];
+
+pub(crate) const BOOTS: &[Case] = cases![Boots: a_person_gets_a_shell_in_a_machine];
+
+/// What a person does who types `cargo xtask vm`, on a terminal that script(1) makes.
+fn a_person_gets_a_shell_in_a_machine(_lab: &Lab) -> Result<()> {
+    let mut script = Command::new("script")
+        .args(["-qefc", "cargo xtask vm", "/dev/null"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("script")?;
+    let mut keyboard = script.stdin.take().context("a pipe")?;
+    let mut seen = String::new();
+    let mut lines = BufReader::new(script.stdout.take().context("a pipe")?);
+    loop {
+        let from = seen.len();
+        let count = lines.read_line(&mut seen)?;
+        ensure!(count > 0, "the terminal was closed: {seen}");
+        let line = &seen[from..];
+        if line.contains("a shell in the machine") {
+            writeln!(keyboard, "tty; laz status; exit 3")?;
+        }
+        // Once typed, once carried out: only then it counts.
+        if line.starts_with("nas ") && line.contains("healthy") {
+            break;
+        }
+    }
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut lines, &mut rest)?;
+    drop(keyboard);
+    let status = script.wait()?;
+    ensure!(status.code() == Some(3), "{status}: {seen}{rest}");
+    ensure!(seen.contains("/dev/pts/"), "it has no terminal: {seen}");
+    Ok(())
+}
 
 fn the_lab_runs_scripts_on_a_complete_machine(guest: &Guest) -> Result<()> {
     let machine = guest.machine();
@@ -33,7 +72,7 @@ fn the_lab_runs_scripts_on_a_complete_machine(guest: &Guest) -> Result<()> {
     guest.sh(
         "programs, disks and images",
         r#"
-        for program in laz docker system-docker nas; do command -v $program; done
+        for program in laz docker system-docker nas g1 g2; do command -v $program; done
         for disk in 1 2 3 4; do
             same 2147483648 "$(blockdev --getsize64 /dev/disk/by-id/virtio-disk$disk)" "the size of disk $disk"
         done

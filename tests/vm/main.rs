@@ -6,14 +6,17 @@
 //! with `case_NN` shows acceptance case NN: a pain of the users of other solutions.
 
 mod boot;
+mod gluster;
 mod guest;
 mod input;
 mod kills;
 mod lab;
+mod lvm;
 mod nfs;
 mod power;
 mod server;
 mod volumes;
+mod zfs;
 
 use std::process::ExitCode;
 
@@ -43,13 +46,17 @@ use cases;
 const SUITES: &[&[Case]] = &[
     power::BOOTS,
     boot::BOOTS,
+    lab::BOOTS,
     lab::RESTORED,
     boot::RESTORED,
     volumes::RESTORED,
     nfs::RESTORED,
+    gluster::RESTORED,
+    lvm::RESTORED,
     server::RESTORED,
     kills::RESTORED,
     input::RESTORED,
+    zfs::RESTORED,
 ];
 
 fn main() -> ExitCode {
@@ -73,7 +80,13 @@ fn trial(case: Case, lab: Result<Lab, String>) -> Trial {
         };
         match result {
             Ok(()) => Ok(Completion::Completed),
-            Err(error) => Err(Failed::from(format!("{error:#}"))),
+            Err(error) => {
+                let why = format!("{error:#}");
+                // At once, in short: the list of failures comes after the last test.
+                let first: Vec<&str> = why.lines().take(5).collect();
+                println!("{name}: {}", first.join(" | "));
+                Err(Failed::from(why))
+            }
         }
     })
 }

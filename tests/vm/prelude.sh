@@ -12,7 +12,8 @@ until_ok() {
         sleep 0.3
     done
 }
-# within MILLISECONDS COMMAND…: the command must succeed, and be as quick as that.
+# within MILLISECONDS COMMAND…: the command must succeed, and be as quick as that. What hangs does so
+# for minutes; how quick an answer is, the bench tells: under emulation a busy machine takes seconds.
 within() {
     local limit=$1 from to
     shift

@@ -36,14 +36,14 @@ END
         "everything that does not need the server answers",
         r#"
         for _ in 1 2 3; do
-            within 3000 laz status > /dev/null
-            within 3000 laz volume ls > /dev/null
-            within 3000 docker volume ls > /dev/null
-            within 3000 docker ps > /dev/null
+            within 10000 laz status > /dev/null
+            within 10000 laz volume ls > /dev/null
+            within 10000 docker volume ls > /dev/null
+            within 10000 docker ps > /dev/null
         done
-        within 3000 docker volume inspect used > /dev/null
+        within 10000 docker volume inspect used > /dev/null
         within 20000 docker run --rm -v /mnt/scratch/one:/data busybox touch /data/f
-        within 3000 laz logs nas > /dev/null
+        within 10000 laz logs nas > /dev/null
         "#,
     )?;
     guest.sh(
@@ -55,7 +55,7 @@ END
         grep -q nas /tmp/said || fail "the error does not name the server: $(cat /tmp/said)"
         within 60000 docker volume rm idle > /dev/null
         ! docker volume inspect idle > /dev/null 2>&1
-        within 3000 laz status > /dev/null
+        within 10000 laz status > /dev/null
         "#,
     )?;
     guest.sh(

@@ -10,6 +10,7 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     docker_volumes_come_work_and_go_without_a_trace,
     a_volume_is_a_directory_made_on_demand,
     attach_and_detach_take_a_url,
+    case_16_compose_brings_volumes_up_and_takes_them_down_without_a_trace,
     case_15_16_options_are_refused_when_they_differ_and_secrets_are_not_echoed,
 ];
 
@@ -177,6 +178,66 @@ fn attach_and_detach_take_a_url(guest: &Guest) -> Result<()> {
         &["smb", "nfs"],
     )?;
     guest.refused("a declared one", "laz detach nas.media", &["declared"])?;
+    Ok(())
+}
+
+/// What is in a volume's options when it is made stays. This Compose tells nobody that the file
+/// says something else by now: docs/nfs.md does.
+fn case_16_compose_brings_volumes_up_and_takes_them_down_without_a_trace(
+    guest: &Guest,
+) -> Result<()> {
+    guest.sh(
+        "up",
+        r#"
+        mkdir /root/site; cd /root/site
+        cat > compose.yml <<'END'
+services:
+  app:
+    image: busybox
+    command: sh -c 'echo x >> /data/f; exec sleep 1000'
+    stop_signal: SIGKILL
+    network_mode: none
+    volumes: [data:/data]
+volumes:
+  data:
+    driver: nfs
+    driver_opts: {server: nas.test, export: /srv/media, path: composed, vers: "4.2"}
+END
+        docker compose up -d
+        written() { nas exec grep -q x /srv/media/composed/f; }
+        until_ok 30 written
+        same nfs "$(docker volume inspect -f '{{.Driver}}' site_data)" "the driver"
+        until_ok 20 shows '^site_data .* site-app-1 '
+        "#,
+    )?;
+    guest.sh(
+        "other options in the file leave what is there as it is",
+        r#"
+        cd /root/site
+        sed -i 's/"4.2"/"4.1"/' compose.yml
+        docker compose up -d --force-recreate
+        row=$(docker compose exec -T app grep ' /data ' /proc/mounts)
+        case $row in *,vers=4.2,*) ;; *) fail "the mount in the container: $row" ;; esac
+        laz volume inspect site_data | grep -q '"vers": "4.2"'
+        twice() { [ "$(nas exec cat /srv/media/composed/f | wc -l)" = 2 ]; }
+        until_ok 30 twice
+        "#,
+    )?;
+    guest.sh(
+        "down -v leaves nothing but the data; up makes it anew, as the file says by now",
+        r#"
+        cd /root/site
+        docker compose down -v
+        ! docker volume inspect site_data > /dev/null 2>&1 || fail "the volume is still there"
+        ! laz volume inspect site_data > /dev/null 2>&1 || fail "core still knows the volume"
+        same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
+        same "" "$(docker ps -aq)" "containers"
+        nas exec test -e /srv/media/composed/f
+        docker compose up -d
+        laz volume inspect site_data | grep -q '"vers": "4.1"'
+        docker compose down -v
+        "#,
+    )?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -32,14 +32,98 @@ pub(super) fn busybox(docker: &Dockerd, scratch: &Path) -> Result<()> {
 pub(super) fn hello(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
     let root = scratch.join("hello");
     shell(&root)?;
-    let host = root.join("usr/bin/laz-plugin-host");
-    let plugin = root.join("usr/lib/lazarette/plugin.so");
-    for (from, to) in [(&programs.plugin_host, &host), (&programs.hello, &plugin)] {
-        for library in libraries(from)? {
+    plugin(docker, &root, "lazarette-hello", programs, &programs.hello)
+}
+
+/// Makes the image of `gluster`, with this machine's client.
+pub(super) fn gluster(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
+    let root = scratch.join("gluster");
+    shell(&root)?;
+    for program in [
+        "/usr/sbin/glusterfs",
+        "/usr/bin/stat",
+        "/usr/bin/cat",
+        "/usr/bin/tail",
+        "/usr/bin/getfattr",
+    ] {
+        with_libraries(Path::new(program), &root.join(&program[1..]))?;
+    }
+    for directory in ["var/log/glusterfs", "var/lib/glusterd"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    let translators = super::gluster::translators()?;
+    for library in files(&translators)? {
+        with_libraries(&library, &root.join(library.strip_prefix("/")?))?;
+    }
+    plugin(
+        docker,
+        &root,
+        "lazarette-gluster",
+        programs,
+        &programs.gluster,
+    )
+}
+
+/// Makes the image `base` that an author puts plugins into: a shell, and this machine's C library.
+pub(super) fn base(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
+    let root = scratch.join("base");
+    shell(&root)?;
+    for program in [&programs.plugin_host, &programs.hello] {
+        for library in libraries(program)? {
             copy(&library, &root.join(library.strip_prefix("/")?))?;
         }
-        copy(from, to)?;
     }
+    import(docker, &root, "base", &[])
+}
+
+/// Makes the image of `sshfs`, with this machine's client.
+pub(super) fn sshfs(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
+    let root = scratch.join("sshfs");
+    shell(&root)?;
+    for program in ["/usr/bin/sshfs", "/usr/bin/ssh", "/usr/bin/stat"] {
+        with_libraries(Path::new(program), &root.join(&program[1..]))?;
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    plugin(docker, &root, "lazarette-sshfs", programs, &programs.sshfs)
+}
+
+/// All shared libraries below `directory`.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            all.extend(files(&path)?);
+        } else if path.extension().is_some_and(|end| end == "so") {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+fn with_libraries(from: &Path, to: &Path) -> Result<()> {
+    let root = to
+        .ancestors()
+        .find(|above| above.join("bin/busybox").exists())
+        .context("no root above it")?
+        .to_owned();
+    for library in libraries(from)? {
+        copy(&library, &root.join(library.strip_prefix("/")?))?;
+    }
+    copy(from, to)
+}
+
+/// Makes `root` with the plugin host and `library` into an image.
+fn plugin(
+    docker: &Dockerd,
+    root: &Path,
+    tag: &str,
+    programs: &Programs,
+    library: &Path,
+) -> Result<()> {
+    let plugin = root.join("usr/lib/lazarette/plugin.so");
+    with_libraries(&programs.plugin_host, &root.join("usr/bin/laz-plugin-host"))?;
+    with_libraries(library, &plugin)?;
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o644))?;
     let described = Command::new(&programs.plugin_host)
         .arg("describe")
@@ -54,8 +138,10 @@ pub(super) fn hello(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Re
     let kind = manifest["kind"]
         .as_str()
         .context("a manifest without a kind")?;
-    let labels = [(KIND_LABEL, kind), (MANIFEST_LABEL, &manifest.to_string())];
-    import(docker, &root, "lazarette-hello", &labels)
+    // The same JSON without the one character that `import` cannot pass on.
+    let whole = manifest.to_string().replace('\'', "\\u0027");
+    let labels = [(KIND_LABEL, kind), (MANIFEST_LABEL, &whole)];
+    import(docker, root, tag, &labels)
 }
 
 /// A root with a shell and what it calls.

@@ -7,10 +7,12 @@
 pub mod core;
 pub mod dockerd;
 pub mod enclosure;
+pub mod gluster;
 mod image;
 pub mod mounts;
 pub mod process;
 pub mod programs;
+pub mod sshd;
 mod world;
 
 use std::time::{Duration, Instant};

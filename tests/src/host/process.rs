@@ -80,6 +80,26 @@ pub fn children(pid: i32) -> Result<Vec<i32>> {
         .collect())
 }
 
+/// A process that was started with all of these words, if there is one.
+///
+/// # Errors
+/// When processes cannot be looked at.
+pub fn with(arguments: &[&str]) -> Result<Option<i32>> {
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        // One that has just ended has none.
+        let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&str> = line.split('\0').collect();
+        if arguments.iter().all(|argument| words.contains(argument)) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
+}
+
 /// KiB of memory that a process has to itself or shares, resident now.
 ///
 /// # Errors

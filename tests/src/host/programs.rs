@@ -19,6 +19,10 @@ pub struct Programs {
     pub plugin_host: PathBuf,
     /// The plugin of the kind `hello`.
     pub hello: PathBuf,
+    /// The plugin of the kind `gluster`.
+    pub gluster: PathBuf,
+    /// The plugin of the kind `sshfs`.
+    pub sshfs: PathBuf,
 }
 
 impl Programs {
@@ -33,7 +37,7 @@ impl Programs {
             if !path.is_file() {
                 bail!(
                     "{} has not been built: cargo build -p lazarette-core -p laz-plugin-host \
-                     -p lazarette-hello -p laz",
+                     -p lazarette-hello -p lazarette-gluster -p lazarette-sshfs -p laz",
                     path.display()
                 );
             }
@@ -44,6 +48,8 @@ impl Programs {
             laz: program("laz")?,
             plugin_host: program("laz-plugin-host")?,
             hello: program("liblazarette_hello.so")?,
+            gluster: program("liblazarette_gluster.so")?,
+            sshfs: program("liblazarette_sshfs.so")?,
         })
     }
 }

@@ -74,6 +74,30 @@ impl World {
         Ok(world)
     }
 
+    /// Gives system Docker the image of the kind `gluster`, with this machine's client.
+    ///
+    /// # Errors
+    /// When the machine lacks a part of it.
+    pub fn add_gluster(&self) -> Result<()> {
+        image::gluster(&self.system, &self.base.join("images"), &self.programs)
+    }
+
+    /// Gives system Docker the image of the kind `sshfs`, with this machine's client.
+    ///
+    /// # Errors
+    /// When the machine lacks a part of it.
+    pub fn add_sshfs(&self) -> Result<()> {
+        image::sshfs(&self.system, &self.base.join("images"), &self.programs)
+    }
+
+    /// Gives user Docker the image `base`, for an author to put plugins into.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn add_author_base(&self) -> Result<()> {
+        image::base(&self.user, &self.base.join("images"), &self.programs)
+    }
+
     /// Runs `laz ARGUMENTS…`.
     ///
     /// # Errors
@@ -226,7 +250,14 @@ impl World {
             }
         }
         let volumes = status()?.volumes;
-        let paths: Vec<String> = volumes.iter().map(|v| format!("/mnt/{}", v.id)).collect();
+        let paths: Vec<String> = volumes
+            .iter()
+            .flat_map(|v| {
+                let snapshots = v.snapshots.iter();
+                let snapshots = snapshots.map(|s| format!("/mnt/{}@{}", v.id, s.id));
+                std::iter::once(format!("/mnt/{}", v.id)).chain(snapshots)
+            })
+            .collect();
         for context in ["scratch", "spare"] {
             let unknown = |path: &String| !paths.contains(path);
             let backing = self.backing(context)?.into_iter().filter(unknown);
@@ -304,9 +335,27 @@ impl World {
         }
         self.set_config(NOTHING)?;
         for volume in status()?.volumes {
-            if volume.origin != Origin::Declared {
-                self.laz(&["volume", "rm", "--yes", volume.name.as_str()])?;
+            let name = volume.name.as_str();
+            if volume.origin == Origin::Created {
+                self.laz(&["volume", "rm", "--yes", "--snapshots", name])?;
+            } else {
+                for snapshot in &volume.snapshots {
+                    self.laz(&[
+                        "volume",
+                        "rm",
+                        "--yes",
+                        &format!("{name}@{}", snapshot.name),
+                    ])?;
+                }
+                let whole = |c: &&ContextStatus| c.attached && c.name == volume.context;
+                let attached = status()?.contexts;
+                if attached.iter().find(whole).is_none() && volume.origin == Origin::Attached {
+                    self.laz(&["detach", name])?;
+                }
             }
+        }
+        for context in status()?.contexts.iter().filter(|c| c.attached) {
+            self.laz(&["detach", context.name.as_str()])?;
         }
         self.settled()?;
         self.forget_backing("spare")?;

@@ -58,7 +58,7 @@ pub(super) struct Agent {
 impl Agent {
     /// Connects to the port's socket; the agent itself may not be there yet.
     pub(super) fn connect(socket: &Path) -> Result<Self> {
-        let port = UnixStream::connect(socket)
+        let port = super::qemu::connect(socket)
             .with_context(|| format!("the agent's port {}", socket.display()))?;
         let mut reader = port.try_clone()?;
         let jobs = Jobs::default();

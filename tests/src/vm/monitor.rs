@@ -18,7 +18,7 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Connects and leaves negotiation mode.
     pub(super) fn connect(socket: &Path) -> Result<Self> {
-        let writer = UnixStream::connect(socket)
+        let writer = super::qemu::connect(socket)
             .with_context(|| format!("QEMU's monitor {}", socket.display()))?;
         writer.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut monitor = Self {
@@ -32,8 +32,11 @@ impl Monitor {
 
     /// Sends a command and gives what it returns.
     pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let request = json!({"execute": command, "arguments": arguments});
-        writeln!(self.writer, "{request}").with_context(|| format!("QEMU: {command}"))?;
+        // In one piece: QEMU acts on the closing brace, and what it does may be to leave.
+        let request = format!("{}\n", json!({"execute": command, "arguments": arguments}));
+        self.writer
+            .write_all(request.as_bytes())
+            .with_context(|| format!("QEMU: {command}"))?;
         loop {
             let mut reply = self.line().with_context(|| format!("QEMU: {command}"))?;
             if let Some(error) = reply.get("error") {

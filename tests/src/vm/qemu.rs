@@ -1,6 +1,7 @@
 //! The QEMU process: its command line and its files.
 
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -57,6 +58,22 @@ pub(super) struct Parts<'a> {
 pub(super) struct Qemu {
     child: Child,
     directory: PathBuf,
+}
+
+/// Connects to a socket of QEMU's: its file is there a moment before QEMU listens on it.
+pub(super) fn connect(socket: &Path) -> std::io::Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ConnectionRefused
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
 }
 
 impl Qemu {

@@ -1,6 +1,6 @@
 //! Machines that were booted once and are restored for each use.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,10 +16,13 @@ pub struct Saved {
     lab: Lab,
     options: Options,
     directory: PathBuf,
+    /// Its directory, locked, shared: nobody else drops it.
+    held: File,
 }
 
 impl Saved {
-    /// Finds the saved machine for these images and options, or boots, prepares and saves it.
+    /// Finds the saved machine for these images and options, or boots, prepares and saves it. It
+    /// stays at least as long as the value.
     ///
     /// # Errors
     /// When it cannot be booted or saved.
@@ -28,16 +31,21 @@ impl Saved {
         options.hash(&mut hasher);
         let name = format!("{}-{:016x}", lab.key, hasher.finish());
         let directory = lab.saved.join(&name);
+        fs::create_dir_all(&lab.saved)?;
+        let lock = File::create(lab.saved.join("lock"))?;
+        lock.lock().context("the lock of the saved machines")?;
+        fs::create_dir_all(&directory)?;
+        let held = File::open(&directory)?;
+        held.lock_shared()
+            .with_context(|| format!("the lock of {name}"))?;
         let saved = Self {
             lab: lab.of_links_in(&directory),
             options: options.clone(),
             directory,
+            held,
         };
-        fs::create_dir_all(&lab.saved)?;
-        let lock = File::create(lab.saved.join("lock"))?;
-        lock.lock().context("the lock of the saved machines")?;
         if saved.exists() {
-            File::open(&saved.directory)?.set_modified(SystemTime::now())?;
+            saved.held.set_modified(SystemTime::now())?;
         } else {
             saved.make(lab)?;
             drop_older(&lab.saved)?;
@@ -52,10 +60,10 @@ impl Saved {
     }
 
     fn make(&self, lab: &Lab) -> Result<()> {
-        if self.directory.exists() {
-            fs::remove_dir_all(&self.directory)?;
+        // What an interrupted run left.
+        for entry in fs::read_dir(&self.directory)? {
+            fs::remove_file(entry?.path())?;
         }
-        fs::create_dir_all(&self.directory)?;
         // The memory goes with exactly these disks: links keep them when the cache drops its own.
         for (image, link) in lab.images().into_iter().zip(self.lab.images()) {
             fs::hard_link(image, link)
@@ -139,7 +147,7 @@ impl Saved {
 /// How many saved machines are kept.
 const KEPT: usize = 3;
 
-/// Removes all but the machines that were used last.
+/// Removes all but the machines that were used last and those that somebody uses.
 fn drop_older(saved: &Path) -> Result<()> {
     let mut machines = Vec::new();
     for entry in fs::read_dir(saved)?.flatten() {
@@ -151,7 +159,46 @@ fn drop_older(saved: &Path) -> Result<()> {
     machines.sort();
     let old = machines.len().saturating_sub(KEPT);
     for (_, path) in &machines[..old] {
-        fs::remove_dir_all(path)?;
+        match File::open(path)?.try_lock() {
+            Ok(()) => fs::remove_dir_all(path)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| path.display().to_string());
+            }
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_machine_in_use_stays() {
+        let saved = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "c", "d", "e"];
+        for (age, name) in names.iter().enumerate() {
+            let path = saved.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let before = Duration::from_secs(100 - age as u64);
+            let directory = File::open(&path).unwrap();
+            directory.set_modified(SystemTime::now() - before).unwrap();
+        }
+        let left = || {
+            names
+                .into_iter()
+                .filter(|name| saved.path().join(name).exists())
+                .collect::<String>()
+        };
+        let user = File::open(saved.path().join("a")).unwrap();
+        user.lock_shared().unwrap();
+        drop_older(saved.path()).unwrap();
+        assert_eq!(left(), "acde");
+        drop(user);
+        drop_older(saved.path()).unwrap();
+        assert_eq!(left(), "cde");
+    }
 }

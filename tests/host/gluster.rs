@@ -1,0 +1,158 @@
+//! A real Gluster volume: its client's death, a client that hangs, a brick that goes and comes back.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lazarette_core::control::ContextStatus;
+use lazarette_core::volume::HealthState;
+use lazarette_tests::host::core::status;
+use lazarette_tests::host::gluster::{ADDRESS, GlusterServer, VOLUME, client, missing};
+use lazarette_tests::host::{World, eventually, process};
+use rustix::process::Signal;
+
+use crate::{Case, gluster};
+
+pub(crate) const CASES: &[Case] =
+    &crate::cases![gluster::case_14_containers_outlive_clients_and_bricks];
+
+/// How long a dead or hanging client may keep a container's I/O.
+const MENDED: Duration = Duration::from_secs(20);
+
+fn case_14_containers_outlive_clients_and_bricks(world: &mut World) -> Result<()> {
+    if let Some(why) = missing() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let server = GlusterServer::start(&world.base)?;
+    world.add_gluster()?;
+    eventually("core knows the kind", Duration::from_secs(40), || {
+        Ok(world.laz(&["kinds"])?.contains("gluster"))
+    })?;
+    for name in ["one", "two"] {
+        let options = [
+            format!("servers={ADDRESS}"),
+            format!("volume={VOLUME}"),
+            format!("path={name}"),
+        ];
+        let [servers, volume, path] = options.each_ref().map(String::as_str);
+        let create = [
+            "volume", "create", "-d", "gluster", "-o", servers, "-o", volume,
+        ];
+        world
+            .user
+            .ok(&[&create[..], &["-o", path, name]].concat())?;
+        let mount = format!("{name}:/data");
+        let container = format!("user-{name}");
+        let run = [
+            "run",
+            "-d",
+            "--network=none",
+            "--stop-timeout=1",
+            "--name",
+            &container,
+        ];
+        world
+            .user
+            .ok(&[&run[..], &["-v", &mount, "busybox", "sleep", "1000"]].concat())?;
+        write(world, name, "before")?;
+        for brick in ["a", "b"] {
+            let file = server.brick(brick).join(name).join("f");
+            let found = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            ensure!(found == "before\n", "{}: {found:?}", file.display());
+        }
+    }
+    a_killed_client_is_replaced(world)?;
+    a_stopped_client_is_replaced(world)?;
+    a_lost_brick_is_told(world, &server)?;
+    world.user.ok(&["rm", "-f", "user-one", "user-two"])?;
+    world.user.ok(&["volume", "rm", "one", "two"])?;
+    eventually("the client ends", MENDED, || Ok(client()?.is_none()))?;
+    world.becomes_clean()
+}
+
+fn write(world: &World, name: &str, text: &str) -> Result<()> {
+    let script = format!("echo {text} > /data/f");
+    let container = format!("user-{name}");
+    world
+        .user
+        .ok(&["exec", &container, "sh", "-c", &script])
+        .map(drop)
+}
+
+fn reads(world: &World, name: &str) -> Option<String> {
+    let container = format!("user-{name}");
+    let output = world.user.command(&["exec", &container, "cat", "/data/f"]);
+    let output = { output }.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}
+
+fn context() -> Result<ContextStatus> {
+    let contexts = status()?.contexts.into_iter();
+    let found = contexts.into_iter().find(|c| c.kind.as_str() == "gluster");
+    found.context("no Gluster context")
+}
+
+/// Both containers read and write again, each through one mount.
+fn mended(world: &World, text: &str) -> Result<Duration> {
+    let began = Instant::now();
+    for name in ["one", "two"] {
+        eventually(
+            "it reads again",
+            MENDED,
+            || Ok(reads(world, name).is_some()),
+        )?;
+        write(world, name, text)?;
+        ensure!(reads(world, name) == Some(format!("{text}\n")));
+        let container = format!("user-{name}");
+        let mounts = ["exec", &container, "grep", "-c", " /data ", "/proc/mounts"];
+        ensure!(world.user.ok(&mounts)?.trim() == "1", "mounts on mounts");
+    }
+    Ok(began.elapsed())
+}
+
+fn a_killed_client_is_replaced(world: &World) -> Result<()> {
+    let old = client()?.context("no client")?;
+    process::signal(old, Signal::KILL)?;
+    let name = context()?.name;
+    let seen = eventually("the death is seen", MENDED, || {
+        let log = world.laz(&["logs", name.as_str()])?;
+        Ok(log.contains("has ended"))
+    })?;
+    ensure!(seen < Duration::from_secs(1), "seen after {seen:?}");
+    let took = mended(world, "killed")?;
+    println!("a killed client: seen in {seen:?}, mended in {took:?}");
+    ensure!(client()? != Some(old));
+    Ok(())
+}
+
+fn a_stopped_client_is_replaced(world: &World) -> Result<()> {
+    let old = client()?.context("no client")?;
+    process::signal(old, Signal::STOP)?;
+    let began = Instant::now();
+    eventually("it is ended", MENDED, || Ok(client()? != Some(old)))?;
+    let ended = began.elapsed();
+    ensure!(ended < Duration::from_secs(5), "ended after {ended:?}");
+    let took = mended(world, "stopped")?;
+    println!("a stopped client: ended in {ended:?}, mended in {took:?}");
+    Ok(())
+}
+
+fn a_lost_brick_is_told(world: &World, server: &GlusterServer) -> Result<()> {
+    server.kill_brick("b")?;
+    eventually("it is told", MENDED, || {
+        Ok(context()?.health == HealthState::Degraded)
+    })?;
+    write(world, "one", "alone")?;
+    ensure!(reads(world, "one").as_deref() == Some("alone\n"));
+    server.gluster(&["volume", "start", VOLUME, "force"])?;
+    eventually("both hold it", Duration::from_secs(60), || {
+        let held = fs::read_to_string(server.brick("b").join("one/f")).unwrap_or_default();
+        Ok(held == "alone\n")
+    })?;
+    eventually("it is healthy", Duration::from_secs(60), || {
+        Ok(context()?.health == HealthState::Healthy)
+    })
+    .map(drop)
+}

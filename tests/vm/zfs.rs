@@ -1,0 +1,257 @@
+//! ZFS on real disks: pools, datasets, zvols.
+
+mod faults;
+mod pools;
+
+use anyhow::Result;
+
+use crate::guest::Guest;
+use crate::{Case, cases};
+
+use faults::{
+    case_24_a_kernel_module_that_cannot_be_built_says_why,
+    zfs_a_pool_waits_for_its_only_disk_and_goes_on,
+};
+use pools::{
+    case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
+    zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost,
+};
+
+pub(crate) const RESTORED: &[Case] = cases![Restored:
+    zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace,
+    zfs_lost_disks_are_told_and_survived,
+    zfs_keys_quotas_and_full_pools_are_told_and_survived,
+    zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost,
+    zfs_a_pool_waits_for_its_only_disk_and_goes_on,
+    case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
+    case_24_a_kernel_module_that_cannot_be_built_says_why,
+];
+
+/// Helpers of these scripts.
+const ZFS: &str = r#"
+disk=/dev/disk/by-id/virtio-disk
+# zpool and zfs as the context tank has them.
+in_tank() { system-docker exec laz-context-tank "$@"; }
+# configure CONTEXTS: the lab's configuration with these contexts.
+configure() {
+    echo '#cloud-config' > /tmp/zfs.yml
+    if [ $# -gt 0 ]; then
+        printf 'lazarette:\n  storage:\n    contexts:\n' >> /tmp/zfs.yml
+        printf '      %s\n' "$@" >> /tmp/zfs.yml
+    fi
+    laz config set /tmp/zfs.yml > /dev/null
+}
+mirror="tank: {kind: zfs, pool: tank, create: {layout: mirror, devices: [${disk}1, ${disk}2]}}"
+# The first import or create loads modules and waits for udev, all on an emulated processor.
+up() { until_ok 240 shows "^$1 .* healthy"; }
+tank() { configure "$mirror"; up tank; }
+# pull NUMBER: the disk is gone, as if pulled out.
+pull() {
+    local name virtio
+    name=$(basename "$(readlink -f "${disk}$1")")
+    virtio=$(basename "$(readlink -f "/sys/block/$name/device")")
+    echo "$virtio" > "/tmp/pulled$1"
+    echo "$virtio" > /sys/bus/virtio/drivers/virtio_blk/unbind
+}
+# plug NUMBER…: the disks are back, in this order.
+plug() {
+    local number
+    for number in "$@"; do
+        cat "/tmp/pulled$number" > /sys/bus/virtio/drivers/virtio_blk/bind
+    done
+    for number in "$@"; do
+        until_ok 60 test -b "${disk}$number"
+    done
+}
+# The tools in a container of their own: what another machine would do.
+tools() {
+    system-docker run --rm --privileged -v /dev:/dev -v /run/udev:/run/udev \
+        --entrypoint "/usr/sbin/$1" lazarette/zfs "${@:2}"
+}
+imported() { test -e "/proc/spl/kstat/zfs/$1"; }
+exported() { ! imported "$1"; }
+run() { docker run --rm -v "$1:/data" busybox sh -c "$2"; }
+"#;
+
+fn sh(guest: &Guest, step: &str, script: &str) -> Result<String> {
+    guest.sh(step, &format!("{ZFS}\n{script}"))
+}
+
+fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "a pool is made of blank disks; a volume is a dataset with its options",
+        r#"
+        tank
+        same mirror-0 "$(in_tank zpool status tank | awk '/mirror/ {print $1}')" "the layout"
+        docker volume create -d zfs -o pool=tank -o size=100M -o compression=zstd db > /dev/null
+        run db 'echo one > /data/f'
+        same one "$(run db 'cat /data/f')" read
+        dataset=$(in_tank zfs list -H -o name -r tank/lazarette | tail -n 1)
+        same "104857600 zstd" "$(in_tank zfs get -Hp -o value refquota,compression "$dataset" | xargs)" properties
+        same "$dataset" "tank/lazarette/$(in_tank zfs get -H -o value lazarette:id "$dataset")" "the stamp"
+        ! laz volume create --kind zfs -o pool=tank -o size=200M db 2> /tmp/said || fail "other options"
+        "#,
+    )?;
+    sh(
+        guest,
+        "snapshot, clone of it and of now, rollback",
+        r#"
+        laz volume snapshot db first > /dev/null
+        run db 'echo two > /data/f'
+        laz volume clone db@first old > /dev/null
+        laz volume clone db now > /dev/null
+        same one "$(run old 'cat /data/f')" "the snapshot's clone"
+        same two "$(run now 'cat /data/f')" "the clone"
+        run old 'echo three > /data/f'
+        same two "$(run db 'cat /data/f')" "the source of the clone"
+        ! laz volume rollback --yes db first 2> /tmp/said || fail "the clone's snapshot is later"
+        laz volume rm --yes now > /dev/null
+        laz volume rollback --yes db first > /dev/null
+        same one "$(run db 'cat /data/f')" "rolled back"
+        ! laz volume rm --yes db@first 2> /tmp/said || fail "a snapshot that a clone needs was removed"
+        "#,
+    )?;
+    sh(
+        guest,
+        "resized in use; a zvol with a file system grows too",
+        r#"
+        docker run -d --name user -v db:/data busybox sleep 1000 > /dev/null
+        laz volume resize db 200M > /dev/null
+        same 204800 "$(docker exec user df -kP /data | awk 'END {print $2}')" "the new size"
+        docker rm -f user > /dev/null
+        docker volume create -d zfs -o pool=tank -o type=zvol -o size=64M zv > /dev/null
+        run zv 'echo z > /data/f'
+        laz volume resize zv 128M > /dev/null
+        [ "$(run zv 'df -kP /data' | awk 'END {print $2}')" -gt 100000 ] || fail "the file system did not grow"
+        laz volume snapshot zv s > /dev/null
+        laz volume clone zv@s zc > /dev/null
+        same z "$(run zc 'cat /data/f')" "the zvol's clone"
+        ! laz volume resize zv 64M 2> /tmp/said || fail "a zvol was made smaller"
+        grep -q 'cannot be made smaller' /tmp/said || fail "$(cat /tmp/said)"
+        "#,
+    )?;
+    sh(
+        guest,
+        "send and receive, set, scrub, status",
+        r#"
+        laz volume send old file=old.zfs > /dev/null
+        test -s /var/lib/lazarette/streams/old.zfs
+        laz volume create --kind zfs -o pool=tank back > /dev/null
+        laz volume receive --yes back file=old.zfs > /dev/null
+        same three "$(run back 'cat /data/f')" received
+        laz volume send old dataset=tank/kept > /dev/null
+        same "-" "$(in_tank zfs get -H -o value lazarette:id tank/kept)" "the sent dataset's stamp"
+        in_tank zfs destroy -r tank/kept
+        laz volume set back property=atime value=off > /dev/null
+        laz pool scrub tank > /dev/null
+        laz pool status tank | grep -q virtio-disk2
+        until_ok 30 sh -c 'laz pool status tank | grep -q FINISHED'
+        "#,
+    )?;
+    sh(
+        guest,
+        "removed, nothing is left but the pool",
+        r#"
+        laz volume rm --yes zc > /dev/null
+        laz volume rm --yes --snapshots zv > /dev/null
+        laz volume rm --yes back > /dev/null
+        laz volume rm --yes old > /dev/null
+        laz volume rm --yes --snapshots db > /dev/null
+        same "tank tank/lazarette" "$(in_tank zfs list -H -o name -t all -r tank | xargs)" "what is left"
+        ! view grep -q ' - zfs ' /proc/thread-self/mountinfo || fail "a mount is left in the view"
+        same "" "$(in_tank cat /proc/self/mountinfo | grep ' - zfs ')" "mounts in the container"
+        "#,
+    )?;
+    Ok(())
+}
+
+fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "one of two: degraded, I/O goes on, replaced",
+        r#"
+        tank
+        docker volume create -d zfs -o pool=tank db > /dev/null
+        writer grower db
+        pull 2
+        until_ok 180 shows '^tank .* degraded'
+        laz status | grep -q 'virtio-disk2.* is ' || fail "$(laz status)"
+        docker exec grower sh -c 'wc -l < /data/grower' > /tmp/before
+        sleep 2
+        [ "$(docker exec grower sh -c 'wc -l < /data/grower')" -gt "$(cat /tmp/before)" ] || fail "the writer waits"
+        old=$(laz pool status tank | grep -o '/dev/disk/by-id/virtio-disk2[^" ]*' | head -n 1)
+        laz pool replace --yes tank old="$old" new=${disk}3 > /dev/null
+        up tank
+        laz pool status tank | grep -q virtio-disk3
+        docker rm -f grower > /dev/null
+        "#,
+    )?;
+    sh(
+        guest,
+        "the only one of a pool: told at once, without harm to others",
+        r#"
+        configure "$mirror" "single: {kind: zfs, pool: single, create: {layout: stripe, devices: [${disk}4]}}"
+        up single
+        docker volume create -d zfs -o pool=single solo > /dev/null
+        docker run -d --name user -v solo:/data busybox sh -c 'while :; do date >> /data/f; sync; sleep 0.2; done' > /dev/null
+        pull 4
+        until_ok 180 shows '^single .* \(degraded\|unreachable\)'
+        within 3000 laz status > /dev/null
+        run db 'echo on > /data/on'
+        shows '^tank .* healthy'
+        "#,
+    )?;
+    Ok(())
+}
+
+fn zfs_keys_quotas_and_full_pools_are_told_and_survived(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "an absent key is told, a key that is there unlocks, also after an export",
+        r#"
+        tank
+        ! docker volume create -d zfs -o pool=tank -o encryption=on -o key=vault vault 2> /tmp/said || fail "no key"
+        grep -q 'is locked' /tmp/said || fail "$(cat /tmp/said)"
+        mkdir -p /etc/lazarette/secrets/tank
+        printf 'correct horse' > /etc/lazarette/secrets/tank/vault
+        docker volume create -d zfs -o pool=tank -o encryption=on -o key=vault vault > /dev/null
+        run vault 'echo secret > /data/f'
+        mv /etc/lazarette/secrets/tank/vault /tmp/vault
+        # Its end closes the context, so the pool is exported; core starts it anew.
+        started() { system-docker inspect -f '{{.Id}} {{.State.StartedAt}}' laz-context-tank; }
+        old=$(started)
+        system-docker stop -t 60 laz-context-tank > /dev/null
+        new() { [ "$(started)" != "$old" ]; }
+        until_ok 60 new
+        up tank
+        ! docker run --rm -v vault:/data busybox true 2> /tmp/said || fail "mounted without its key"
+        grep -q 'is locked' /tmp/said || fail "$(cat /tmp/said)"
+        printf 'wrong horse' > /etc/lazarette/secrets/tank/vault
+        ! docker run --rm -v vault:/data busybox true 2> /tmp/said || fail "mounted with a wrong key"
+        mv /tmp/vault /etc/lazarette/secrets/tank/vault
+        same secret "$(run vault 'cat /data/f')" unlocked
+        ! laz status --json | grep -q 'horse' || fail "the key is shown"
+        ! system-docker logs laz-context-tank 2>&1 | grep -q horse || fail "the key is logged"
+        "#,
+    )?;
+    sh(
+        guest,
+        "a full volume and a full pool say so to the writer, and deleting works",
+        r#"
+        docker volume create -d zfs -o pool=tank -o size=20M small > /dev/null
+        ! run small 'dd if=/dev/urandom of=/data/f bs=1M count=30 2> /tmp/e || { cat /tmp/e >&2; false; }' 2> /tmp/said || fail "over its size"
+        grep -qi 'space\|quota' /tmp/said || fail "$(cat /tmp/said)"
+        run small 'rm /data/f'
+        available=$(in_tank zfs get -Hp -o value available tank)
+        docker volume create -d zfs -o pool=tank -o reservation=$((available / 1048576 - 40))M big > /dev/null
+        docker volume create -d zfs -o pool=tank rest > /dev/null
+        ! run rest 'dd if=/dev/urandom of=/data/f bs=1M count=60 2> /tmp/e || { cat /tmp/e >&2; false; }' 2> /tmp/said || fail "over the pool's size"
+        grep -qi 'space' /tmp/said || fail "$(cat /tmp/said)"
+        ! docker volume create -d zfs -o pool=tank -o reservation=1G more 2> /tmp/said || fail "more than there is"
+        docker volume rm rest big > /dev/null
+        run small 'echo again > /data/f'
+        "#,
+    )?;
+    Ok(())
+}

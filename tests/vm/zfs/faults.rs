@@ -1,0 +1,76 @@
+//! What fails, and what is left of it.
+
+use anyhow::Result;
+
+use super::sh;
+use crate::guest::Guest;
+
+pub(super) fn case_24_a_kernel_module_that_cannot_be_built_says_why(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "the builder's own words are the context's reason, and nothing else is held up",
+        r#"
+        mv /lib/modules/"$(uname -r)"/extra /tmp/extra
+        depmod
+        configure "$mirror"
+        why() { shows "context tank: .*headers of the kernel $(uname -r) are neither"; }
+        until_ok 240 why
+        shows "linux-headers-$(uname -r)" || fail "$(laz status)"
+        ! shows '^tank .* healthy' || fail "healthy without its module"
+        within 10000 laz status > /dev/null
+        "#,
+    )?;
+    sh(
+        guest,
+        "with the module there it goes on by itself",
+        r#"
+        mv /tmp/extra /lib/modules/"$(uname -r)"/extra
+        depmod
+        up tank
+        same "" "$(system-docker ps -aq --filter name=laz-module-builder)" "the builder's container"
+        "#,
+    )?;
+    Ok(())
+}
+
+pub(super) fn zfs_a_pool_waits_for_its_only_disk_and_goes_on(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "suspended is told at once, without harm to others",
+        r#"
+        configure "$mirror" "single: {kind: zfs, pool: single, create: {layout: stripe, devices: [${disk}4]}}"
+        up single
+        up tank
+        docker volume create -d zfs -o pool=tank db > /dev/null
+        docker volume create -d zfs -o pool=single solo > /dev/null
+        writer user solo
+        begun() { docker exec user test -s /data/user; }
+        until_ok 60 begun
+        pull 4
+        suspended() { shows 'context single: unreachable: the pool single is suspended'; }
+        until_ok 240 suspended
+        within 10000 laz status > /dev/null
+        shows '^tank .* healthy'
+        run db 'echo on > /data/on'
+        ! bounded 60 docker volume create -d zfs -o pool=single more 2> /tmp/said || fail "made on a suspended pool"
+        grep -q suspended /tmp/said || fail "$(cat /tmp/said)"
+        "#,
+    )?;
+    sh(
+        guest,
+        "with its disk back it goes on, and what waited was written",
+        r#"
+        plug 4
+        until_ok 60 test -e ${disk}4-part1
+        laz pool clear single > /dev/null
+        imported single
+        up single
+        before=$(docker exec user cat /data/user | wc -l)
+        more() { [ "$(docker exec user cat /data/user | wc -l)" -gt "$before" ]; }
+        until_ok 60 more
+        docker exec user cat /data/user > /tmp/w
+        unharmed user /tmp/w
+        "#,
+    )?;
+    Ok(())
+}
