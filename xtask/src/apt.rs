@@ -1,7 +1,7 @@
 //! Debian packages of the guest: the mirror this machine's own apt uses, and the newest versions
 //! there, looked up without touching this machine's apt state.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -97,11 +97,6 @@ pub(crate) struct Apt {
 impl Apt {
     /// Opens the private state; looks at the mirror if that was more than a day ago or `refresh`.
     pub(crate) fn open(refresh: bool) -> Result<Self> {
-        let directory = cache::root()?.join("apt");
-        for part in ["lists/partial", "archives/partial"] {
-            fs::create_dir_all(directory.join(part))?;
-        }
-        let apt = Self { directory };
         let Mirror { archive, security } = mirror()?;
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let signed = if Path::new(keyring).exists() {
@@ -110,11 +105,20 @@ impl Apt {
             String::new()
         };
         let sources = format!(
-            "deb {signed}{archive} {SUITE} main\n\
-             deb {signed}{archive} {SUITE}-updates main\n\
-             deb {signed}{security} {SUITE}-security main\n"
+            "deb {signed}{archive} {SUITE} main contrib\n\
+             deb {signed}{archive} {SUITE}-updates main contrib\n\
+             deb {signed}{security} {SUITE}-security main contrib\n"
         );
-        let changed = fs::read_to_string(apt.sources()).is_ok_and(|old| old != sources);
+        // A state for each set of sources: another checkout may have other ones.
+        let key = Key::default().add(&sources).finish();
+        let directory = cache::root()?.join(format!("apt-{key}"));
+        for part in ["lists/partial", "archives/partial"] {
+            fs::create_dir_all(directory.join(part))?;
+        }
+        let apt = Self { directory };
+        // apt-get refuses to look twice at once; and nobody is to read half of what is written.
+        let lock = File::create(apt.directory.join("lock"))?;
+        lock.lock().context("the lock of the packages' lists")?;
         fs::write(apt.sources(), sources)?;
         fs::write(apt.directory.join("status"), "")?;
         let stamp = apt.directory.join("stamp");
@@ -122,7 +126,7 @@ impl Apt {
             .and_then(|found| found.modified())
             .map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
         match age {
-            Ok(age) if age < FRESH && !refresh && !changed => {}
+            Ok(age) if age < FRESH && !refresh => {}
             found => {
                 let looked = step("look for newer Debian packages", || {
                     logged(
@@ -174,7 +178,9 @@ impl Apt {
         if versions.is_empty() {
             bail!("apt resolves {packages:?} to nothing");
         }
-        fs::write(known, versions.join("\n"))?;
+        let partial = known.with_extension(std::process::id().to_string());
+        fs::write(&partial, versions.join("\n"))?;
+        fs::rename(partial, known)?;
         Ok(versions)
     }
 

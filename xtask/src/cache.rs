@@ -1,8 +1,9 @@
 //! Things that are built once and kept, each named by a hash of all that went into it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -78,8 +79,12 @@ impl Key {
 /// How many entries of a kind are kept: several checkouts may share the cache.
 const KEPT: usize = 4;
 
+/// The entries that this process uses: each is locked, shared, so that no other run drops it.
+static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
 /// The cache's entry `KIND-KEY`, a file or directory; `build` makes it at the path it is given if
-/// it is not there. Older entries of the same kind go.
+/// it is not there. It stays as long as this process lives; older entries of the same kind that
+/// nobody uses go.
 pub(crate) fn entry(
     kind: &str,
     key: &str,
@@ -90,20 +95,43 @@ pub(crate) fn entry(
     let lock = File::create(root.join(format!("{kind}.lock")))?;
     lock.lock().with_context(|| format!("the lock of {kind}"))?;
     if path.exists() {
-        // So that what is in use is never the oldest.
+        // So that what was used last goes last.
         File::open(&path)?.set_modified(std::time::SystemTime::now())?;
+        hold(&path)?;
         return Ok(path);
     }
     let partial = root.join(format!("{kind}-{key}.partial"));
     remove(&partial)?;
     build(&partial)?;
     fs::rename(&partial, &path).with_context(|| path.display().to_string())?;
+    hold(&path)?;
     drop_older(&root, kind, KEPT)?;
     Ok(path)
 }
 
-/// Keeps the `keep` youngest entries of a kind with their logs, and nothing of interrupted builds:
-/// the caller holds the kind's lock, so none is running.
+/// Locks an entry for the life of this process. The caller holds the kind's lock: the entry cannot
+/// be going meanwhile.
+fn hold(path: &Path) -> Result<()> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.lock_shared()
+        .with_context(|| format!("the lock of {}", path.display()))?;
+    HELD.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .push(file);
+    Ok(())
+}
+
+/// Whether a process uses the entry.
+fn is_held(path: &Path) -> Result<bool> {
+    match File::open(path)?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Keeps the `keep` youngest entries of a kind, and those in use, with their logs; and nothing of
+/// interrupted builds: the caller holds the kind's lock, so none is running.
 fn drop_older(root: &Path, kind: &str, keep: usize) -> Result<()> {
     let (mut entries, mut logs) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(root)?.flatten() {
@@ -116,13 +144,20 @@ fn drop_older(root: &Path, kind: &str, keep: usize) -> Result<()> {
         }
     }
     entries.sort();
-    let old = entries.len().saturating_sub(keep);
-    for (_, name) in entries.drain(..old) {
-        remove(&root.join(name))?;
+    let young = entries.split_off(entries.len().saturating_sub(keep));
+    let mut kept: Vec<String> = young.into_iter().map(|(_, name)| name).collect();
+    for (_, name) in entries {
+        if is_held(&root.join(&name))? {
+            kept.push(name);
+        } else {
+            remove(&root.join(name))?;
+        }
     }
     for log in logs {
-        let kept = |(_, name): &(_, String)| log.strip_suffix(".log") == Some(name);
-        if !entries.iter().any(kept) {
+        if !kept
+            .iter()
+            .any(|name| log.strip_suffix(".log") == Some(name))
+        {
             remove(&root.join(log))?;
         }
     }
@@ -159,31 +194,44 @@ mod tests {
         assert_eq!(one.len(), 16);
     }
 
-    #[test]
-    fn only_young_entries_and_their_logs_stay() {
-        let root = std::env::temp_dir().join(format!("lazarette-cache-{}", std::process::id()));
+    /// A directory of the test's own with these files, the first of them the oldest.
+    fn directory(test: &str, names: &[&str]) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("lazarette-{test}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
-        let names = [
-            "disk-0000000000000001",
-            "disk-0000000000000001.log",
-            "disk-0000000000000002",
-            "disk-0000000000000002.log",
-            "disk-0000000000000003.partial",
-            "disk-more-0000000000000001",
-            "disk.lock",
-        ];
+        let now = std::time::SystemTime::now();
         for (age, name) in names.iter().enumerate() {
             let file = File::create(root.join(name)).unwrap();
-            let time =
-                std::time::SystemTime::now() - std::time::Duration::from_secs(100 - age as u64);
-            file.set_modified(time).unwrap();
+            let before = std::time::Duration::from_secs(100 - age as u64);
+            file.set_modified(now - before).unwrap();
         }
-        drop_older(&root, "disk", 1).unwrap();
-        let mut left: Vec<_> = fs::read_dir(&root)
+        root
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(root)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        left.sort();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_young_entries_and_their_logs_stay() {
+        let root = directory(
+            "young",
+            &[
+                "disk-0000000000000001",
+                "disk-0000000000000001.log",
+                "disk-0000000000000002",
+                "disk-0000000000000002.log",
+                "disk-0000000000000003.partial",
+                "disk-more-0000000000000001",
+                "disk.lock",
+            ],
+        );
+        drop_older(&root, "disk", 1).unwrap();
+        let left = names(&root);
         remove(&root).unwrap();
         let expected = [
             "disk-0000000000000002",
@@ -192,5 +240,26 @@ mod tests {
             "disk.lock",
         ];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn what_another_run_uses_stays_until_it_ends() {
+        let all = [
+            "disk-0000000000000001",
+            "disk-0000000000000002",
+            "disk-0000000000000003",
+        ];
+        let root = directory("used", &all);
+        // A lock belongs to the opening of the file: here it is as good as another process.
+        let user = File::open(root.join(all[0])).unwrap();
+        user.lock_shared().unwrap();
+        drop_older(&root, "disk", 1).unwrap();
+        let while_used = names(&root);
+        drop(user);
+        drop_older(&root, "disk", 1).unwrap();
+        let after = names(&root);
+        remove(&root).unwrap();
+        assert_eq!(while_used, [all[0], all[2]]);
+        assert_eq!(after, [all[2]]);
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the whole way of the data, step by step, on the real parts.
+//! `cargo xtask demo`: the whole way of the data, step by step, on the real parts: storage of four
+//! kinds at once in one container of a user's, and each kind's own side with the same bytes.
 
 use std::process::ExitCode;
 use std::thread;
@@ -12,16 +13,81 @@ use serde_json::Value;
 use crate::images;
 use crate::progress::{say, started, step};
 
-/// What the user's container writes.
+/// What the user's container writes, beside the name of the kind.
 const TEXT: &str = "stores kept in the lazarette";
+
+/// Three kinds beside the lab's own NFS context: a pool and a volume group made on blank disks, and
+/// a Gluster volume that its servers have.
+const CLOUD_CONFIG: &str = "#cloud-config
+lazarette:
+  storage:
+    contexts:
+      tank:
+        kind: zfs
+        pool: tank
+        create:
+          layout: mirror
+          devices: [/dev/disk/by-id/virtio-disk1, /dev/disk/by-id/virtio-disk2]
+      fast:
+        kind: lvm
+        volume_group: fast
+        devices: [/dev/disk/by-id/virtio-disk3, /dev/disk/by-id/virtio-disk4]
+        create: true
+      big: {kind: gluster, servers: [g1.test, g2.test], volume: gv0}
+    volumes:
+      ledger: {context: tank, size: 100M}
+      cache: {context: fast, size: 200M, fs: ext4}
+";
+
+/// Where the storage of each kind appears.
+pub(crate) const PLACES: [(&str, &str); 4] = [
+    ("nfs", "/mnt/nas/media"),
+    ("zfs", "/mnt/tank/ledger"),
+    ("lvm", "/mnt/fast/cache"),
+    ("gluster", "/mnt/big/gv0"),
+];
+
+/// What each kind's own side has of it, without the mount that the user's container had: the
+/// server's file, the pool's snapshot stream, the blocks of the logical volume, both bricks.
+const BACKINGS: [(&str, &str, &str); 5] = [
+    (
+        "nfs",
+        "the NFS server's file",
+        "nas exec cat /srv/media/demo",
+    ),
+    (
+        "zfs",
+        "the stream of a snapshot on the pool",
+        "laz volume snapshot ledger demo > /dev/null
+        tank() { system-docker exec laz-context-tank \"$@\"; }
+        tank zfs send \"$(tank zfs list -H -o name -t snapshot -r tank/lazarette | head -n 1)\" | grep -a -o \"$1\" | head -n 1",
+    ),
+    (
+        "lvm",
+        "the blocks of the logical volume",
+        "grep -a -o -m 1 \"$1\" /dev/mapper/fast-lz* | head -n 1",
+    ),
+    (
+        "gluster",
+        "the brick on server g1",
+        "cat /var/lib/lab/g1/gv0/demo",
+    ),
+    (
+        "gluster",
+        "the brick on server g2",
+        "cat /var/lib/lab/g2/gv0/demo",
+    ),
+];
 
 /// Runs the demo; an error names the step that did not happen.
 pub(crate) fn run() -> Result<ExitCode> {
-    say("Lazarette: NFS volumes for Docker, through a storage context in a container of its own");
+    say("Lazarette: NFS, ZFS, LVM and Gluster for Docker, each in a storage container of its own");
     let (lab, _) = images::ensure(false)?;
     let built = started().elapsed();
     let machine = boot(&lab)?;
     serve(&machine)?;
+    contexts(&machine)?;
+    one_container(&machine)?;
     volumes(&machine)?;
     let limit = Duration::from_secs(60);
     step("shut down in order", || machine.power_off(limit))?;
@@ -72,7 +138,7 @@ fn boot(lab: &Lab) -> Result<Machine> {
     }
 }
 
-/// Shows that each part answers and that the context comes up when its server does.
+/// Shows that each part answers, and that nothing that speaks to storage is in the OS.
 fn serve(machine: &Machine) -> Result<()> {
     let facts = [
         (
@@ -89,20 +155,37 @@ fn serve(machine: &Machine) -> Result<()> {
             "docker version -f '{{.Server.Version}}'",
         ),
         (
-            "nothing that speaks NFS is installed outside the NFS container",
-            "! command -v mount.nfs mount.nfs4 rpcbind rpc.statd showmount",
+            "nothing that speaks to storage is installed outside the storage containers",
+            "! command -v mount.nfs rpcbind showmount zpool zfs lvm mount.glusterfs glusterfs",
         ),
     ];
     for (what, script) in facts {
         fact(machine, what, script)?;
     }
-    step("start the NFS server nas.test", || {
+    step("start the NFS server and the two Gluster servers", || {
         machine.run("lab-prepare")?.ok().map(drop)
-    })?;
+    })
+}
+
+/// Declares the contexts and waits until all of them serve.
+fn contexts(machine: &Machine) -> Result<()> {
+    say(&format!("laz config set\n{CLOUD_CONFIG}"));
+    machine.push("/tmp/demo.yml", CLOUD_CONFIG.as_bytes(), 0o600)?;
     fact(
         machine,
-        "the NFS context serves both exports in its container",
-        "lab-settle && system-docker ps --format '{{.Names}} from {{.Image}}: {{.Status}}' --filter name=laz-context-nas",
+        "`laz scan` shows the blank disks",
+        "laz scan lvm 2> /dev/null",
+    )?;
+    let wait = set_and_wait("/tmp/demo.yml");
+    fact(
+        machine,
+        "four contexts of four kinds come up: a pool and a volume group are made on blank disks",
+        &wait,
+    )?;
+    fact(
+        machine,
+        "each has a container of its own",
+        "system-docker ps --format '{{.Names}} from {{.Image}}: {{.Status}}' --filter name=laz-context | sort",
     )?;
     say(&format!(
         "  laz status\n{}",
@@ -111,51 +194,89 @@ fn serve(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A user's container writes and reads on an export, both ways in; the server has the same bytes.
+/// A script that sets a configuration and waits until all of [`PLACES`] are mounted.
+pub(crate) fn set_and_wait(config: &str) -> String {
+    let mut script = format!(
+        "laz config set {config}\nuntil=$((SECONDS + 240))\n\
+         mounted() {{ nsenter --mount=/run/lazarette/view/mnt -- grep -q \" $1 \" /proc/self/mountinfo; }}\n",
+    );
+    for (_, place) in PLACES {
+        script.push_str(&format!(
+            "until mounted {place}; do\n\
+             [ $SECONDS -lt $until ] || {{ laz status >&2; exit 1; }}\nsleep 0.5\ndone\n"
+        ));
+    }
+    script
+}
+
+/// One container of a user's writes to all four; each kind's own side has the bytes.
+fn one_container(machine: &Machine) -> Result<()> {
+    let mut run = String::from("docker run --rm");
+    let mut script = String::new();
+    for (kind, place) in PLACES {
+        run.push_str(&format!(" -v {place}:/{kind}"));
+        script.push_str(&format!(
+            "echo \"{TEXT}: {kind}\" > /{kind}/demo; cat /{kind}/demo; grep \" /{kind} \" /proc/mounts; "
+        ));
+    }
+    let said = fact(
+        machine,
+        "one container of a user's writes and reads on all four at once",
+        &format!("{run} busybox sh -ec '{script}sync'"),
+    )?;
+    for (kind, _) in PLACES {
+        let read = said
+            .lines()
+            .find(|line| line.ends_with(&format!(": {kind}")));
+        same(&format!("{TEXT}: {kind}"), read.unwrap_or_default())?;
+    }
+    for (kind, what, script) in BACKINGS {
+        let text = format!("{TEXT}: {kind}");
+        let script = format!("set -eu; sync\nset -- \"{text}\"\n{script}");
+        same(
+            &text,
+            &fact(machine, &format!("{what} has the same bytes"), &script)?,
+        )?;
+    }
+    Ok(())
+}
+
+/// A user makes volumes with Docker; removed, they leave nothing.
 fn volumes(machine: &Machine) -> Result<()> {
-    let write = format!(
-        "docker run --rm -v /mnt/nas/media:/data busybox sh -ec 'echo {TEXT} > /data/declared; cat /data/declared'"
-    );
-    same(
-        TEXT,
-        &fact(
+    let create = [
+        ("nfs", "-o server=nas.test -o export=/srv/home"),
+        ("zfs", "-o pool=tank -o size=50M"),
+        ("lvm", "-o volume_group=fast -o size=64M -o fs=ext4"),
+        (
+            "gluster",
+            "-o servers=g1.test,g2.test -o volume=gv0 -o path=made",
+        ),
+    ];
+    for (kind, options) in create {
+        fact(
             machine,
-            "a user's container writes and reads on the declared export",
-            &write,
-        )?,
+            &format!("`docker volume create -d {kind}`"),
+            &format!("docker volume create -d {kind} {options} made-{kind}"),
+        )?;
+    }
+    let places = create.map(|(kind, _)| format!("-v made-{kind}:/{kind}"));
+    let script = create.map(|(kind, _)| format!("echo {TEXT} > /{kind}/f; cat /{kind}/f;"));
+    let said = fact(
+        machine,
+        "a user's container writes and reads on all of them",
+        &format!(
+            "docker run --rm {} busybox sh -ec '{}'",
+            places.join(" "),
+            script.join(" ")
+        ),
     )?;
-    let read = "nas exec cat /srv/media/declared";
-    same(
-        TEXT,
-        &fact(machine, "the server holds the same bytes", read)?,
-    )?;
-    let create =
-        "docker volume create -d nfs -o server=nas.test -o export=/srv/home -o vers=4.2 home";
+    same(&[TEXT; 4].join("\n"), &said)?;
     fact(
         machine,
-        "a user makes a volume with docker volume create",
-        create,
-    )?;
-    let write = format!(
-        "docker run --rm -v home:/data busybox sh -ec 'echo {TEXT} > /data/created; cat /data/created'"
-    );
-    same(
-        TEXT,
-        &fact(
-            machine,
-            "a user's container writes and reads on that volume",
-            &write,
-        )?,
-    )?;
-    let read = "nas exec cat /srv/home/created";
-    same(
-        TEXT,
-        &fact(machine, "the server holds the same bytes", read)?,
-    )?;
-    fact(
-        machine,
-        "the volume is removed, the files stay",
-        "docker volume rm home && nas exec test -e /srv/home/created",
+        "they are removed, and nothing of them is left in the kernel",
+        "docker volume rm made-nfs made-zfs made-lvm made-gluster > /dev/null
+        ! nsenter --mount=/run/lazarette/view/mnt -- grep ' /run/lazarette/volumes/' /proc/self/mountinfo
+        laz volume ls",
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod command;
 mod demo;
+mod header;
 mod images;
 mod packages;
 mod progress;
@@ -43,10 +44,13 @@ enum Task {
     },
     Vm(vm::Vm),
     Test(test::Test),
-    /// Boot the OS and show, step by step, how a user's container gets to an NFS export.
+    /// Boot the OS and show, step by step, how one container of a user's gets to NFS, ZFS, LVM and
+    /// Gluster at once.
     Demo,
     /// Measure, and write docs/benchmarks.md.
     Bench,
+    /// Write plugins/abi/include/lazarette.h, the plugin ABI for authors in C.
+    Header,
     /// Check the invariants of ARCHITECTURE.md that can be checked.
     Tidy,
     /// Part of `images`, inside a mount namespace.
@@ -68,6 +72,10 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(),
         Task::Demo => demo::run(),
         Task::Bench => bench::run(),
+        Task::Header => header::write(&images::workspace()).map(|path| {
+            progress::say(&format!("{} is written", path.display()));
+            ExitCode::SUCCESS
+        }),
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::BakeInside { job } => images::bake_inside(&job).map(|()| ExitCode::SUCCESS),
     };

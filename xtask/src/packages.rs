@@ -46,12 +46,18 @@ const HOST: &[Package] = &[
     package("e2fsprogs", "/sbin/mkfs.ext4"),
     package("xfsprogs", "/sbin/mkfs.xfs"),
     package("bindfs", "/usr/bin/bindfs"),
+    package("glusterfs-server", "/usr/sbin/glusterd"),
+    package("attr", "/usr/bin/getfattr"),
+    package("sshfs", "/usr/bin/sshfs"),
+    package("openssh-server", "/usr/sbin/sshd"),
 ];
 
-/// What compiling the loop device crate needs beside Rust.
+/// What compiling the loop device crate and the plugins' examples takes beside Rust.
 const COMPILE: &[Package] = &[
     package("gcc", "/usr/bin/cc"),
+    package("make", "/usr/bin/make"),
     package("libclang-dev", "libclang"),
+    package("python3", "/usr/bin/python3"),
 ];
 
 /// The oldest QEMU that can save a machine to a file (`migrate file:`).
@@ -156,9 +162,10 @@ fn parse_qemu_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Installs packages; QEMU comes from backports on bookworm, whose own is too old.
+/// Installs packages; QEMU and Gluster come from backports on bookworm, whose own are too old.
 fn install(missing: &[&str], bookworm: bool) -> Result<()> {
-    let from_backports = |name: &str| bookworm && name.starts_with("qemu-");
+    let from_backports =
+        |name: &str| bookworm && (name.starts_with("qemu-") || name.starts_with("glusterfs-"));
     let (newer, plain): (Vec<&str>, Vec<&str>) = missing
         .iter()
         .copied()

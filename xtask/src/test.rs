@@ -111,7 +111,16 @@ fn host(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
     // A call each: in one call, features of one would reach the others.
     let programs: [&[&str]; 3] = [
-        &["-p", "laz-plugin-host", "-p", "lazarette-hello"],
+        &[
+            "-p",
+            "laz-plugin-host",
+            "-p",
+            "lazarette-hello",
+            "-p",
+            "lazarette-gluster",
+            "-p",
+            "lazarette-sshfs",
+        ],
         &["-p", "laz"],
         &["-p", "lazarette-core", "--bin", "laz-core"],
     ];
@@ -130,7 +139,7 @@ fn host(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
 
 fn vm(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
     let (lab, path) = images::ensure(false)?;
-    step("find or save a booted machine", || {
+    let _held = step("find or save a booted machine", || {
         Saved::ensure(&lab, &Options::default())
     })?;
     let mut cargo = checks::cargo();

@@ -14,7 +14,8 @@ use crate::progress::{say, step};
 /// Boot the OS with test servers available, and run a script or a shell in it as root.
 ///
 /// In the machine, `laz`, `docker` (user Docker), `system-docker` and `nas` (the NFS test server;
-/// `nas help`) are in the PATH. nas.test exports /srv/media and /srv/home by NFS 3 and 4.2. What is
+/// `nas help`) are in the PATH, and so are `g1` and `g2`, which serve the Gluster volume gv0. nas.test
+/// exports /srv/media and /srv/home by NFS 3 and 4.2. What is
 /// written to its disks is forgotten when it ends.
 #[derive(Args)]
 pub(crate) struct Vm {

@@ -17,11 +17,17 @@ const VERSION: &str = "1";
 /// Size of the root file system; the file is sparse.
 const ROOT_BYTES: u64 = 8 << 30;
 
-/// The root disk: the root file system, the kernel's modules, the files of `os/root`, the user
-/// engine's data root.
-pub(super) fn root(os: &Path, rootfs: &Path, kernel: &Kernel, user: &Path) -> Result<PathBuf> {
+/// The root disk: the root file system, the kernel's modules and `more` of them, the files of
+/// `os/root`, the user engine's data root.
+pub(super) fn root(
+    os: &Path,
+    rootfs: &Path,
+    kernel: &Kernel,
+    more: &Path,
+    user: &Path,
+) -> Result<PathBuf> {
     let mut key = Key::default().add(VERSION).add_tree(&os.join("root"))?;
-    for part in [rootfs, kernel.image.as_path(), user] {
+    for part in [rootfs, kernel.image.as_path(), more, user] {
         key = key.add(part.file_name().unwrap_or_default().as_encoded_bytes());
     }
     cache::entry("root-disk", &key.finish(), |path| {
@@ -29,7 +35,16 @@ pub(super) fn root(os: &Path, rootfs: &Path, kernel: &Kernel, user: &Path) -> Re
             let tree = path.with_extension("tree");
             cache::remove(&tree)?;
             copy(rootfs, &tree)?;
-            copy(&kernel.modules, &tree.join("usr/lib/modules"))?;
+            let modules = tree.join("usr/lib/modules");
+            copy(&kernel.modules, &modules)?;
+            copy(more, &modules.join(&kernel.release).join("extra"))?;
+            logged(
+                Command::new("/sbin/depmod")
+                    .arg("-b")
+                    .arg(&tree)
+                    .arg(&kernel.release),
+                &path.with_extension("log"),
+            )?;
             copy(&os.join("root"), &tree)?;
             copy(user, &tree.join("var/lib/docker"))?;
             make(&tree, path, ROOT_BYTES)?;

@@ -10,9 +10,11 @@ mod disk;
 mod engine;
 mod initrd;
 mod kernel;
+mod lab_files;
 mod programs;
 mod recipe;
 mod rootfs;
+mod zfs_module;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,9 +30,12 @@ use crate::apt::Apt;
 use crate::cache::{self, Key};
 use crate::packages::{self, Need};
 
-/// The workspace's directory.
+/// The workspace's directory. Cargo tells where the package lies that it runs now; what it told
+/// at compile time may be another checkout that shares the target directory.
 pub(crate) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
@@ -46,6 +51,7 @@ struct Heavy {
     rootfs: PathBuf,
     root: PathBuf,
     engine: engine::Base,
+    lab_files: PathBuf,
 }
 
 /// Builds what is missing and writes `lab.json`; gives its path too.
@@ -66,7 +72,7 @@ pub(crate) fn ensure(refresh: bool) -> Result<(Lab, PathBuf)> {
     let heavy = heavy?;
     let programs = programs.map_err(|_| anyhow!("building the programs panicked"))??;
     let engine = engine::with_plugins(&heavy.engine, &heavy.rootfs, &programs)?;
-    let disk = programs::disk(&programs, &os)?;
+    let disk = programs::disk(&programs, &os, &heavy.lab_files)?;
     let initrd = initrd::build(&os, &heavy.rootfs, &heavy.kernel)?;
     let accelerator = accelerator::choose(&heavy.kernel.image, &initrd)?;
     let mut key = Key::default().add(format!("{accelerator:?}"));
@@ -93,7 +99,12 @@ fn heavy(os: &Path, refresh: bool) -> Result<Heavy> {
     let apt = Apt::open(refresh)?;
     let recipe = recipe::root(os)?;
     let images = recipe::images(&workspace())?;
-    let (containers, rest) = thread::scope(|scope| {
+    let (containers, modules, rest) = thread::scope(|scope| {
+        // Minutes, once for each kernel: beside all the rest.
+        let modules = scope.spawn(|| {
+            let kernel = kernel::build(&apt, &recipe)?;
+            zfs_module::build(&apt, &images, &kernel)
+        });
         let containers = scope.spawn(|| {
             images
                 .iter()
@@ -103,19 +114,22 @@ fn heavy(os: &Path, refresh: bool) -> Result<Heavy> {
         let rest = (|| {
             let kernel = kernel::build(&apt, &recipe)?;
             let rootfs = rootfs::build(&apt, &recipe)?;
-            Ok::<_, anyhow::Error>((kernel, rootfs))
+            let lab_files = lab_files::build(&apt, os)?;
+            Ok::<_, anyhow::Error>((kernel, rootfs, lab_files))
         })();
-        (containers.join(), rest)
+        (containers.join(), modules.join(), rest)
     });
-    let (kernel, rootfs) = rest?;
+    let (kernel, rootfs, lab_files) = rest?;
+    let modules = modules.map_err(|_| anyhow!("building the kernel modules panicked"))??;
     let containers = containers.map_err(|_| anyhow!("building the containers panicked"))??;
     let user = engine::user(&rootfs)?;
-    let root = disk::root(os, &rootfs, &kernel, &user)?;
+    let root = disk::root(os, &rootfs, &kernel, &modules, &user)?;
     let engine = engine::base(&rootfs, &images, &containers)?;
     Ok(Heavy {
         kernel,
         rootfs,
         root,
         engine,
+        lab_files,
     })
 }

@@ -25,6 +25,12 @@ const BUILDS: &[&[&str]] = &[
         "-p",
         "lazarette-nfs",
         "-p",
+        "lazarette-lvm",
+        "-p",
+        "lazarette-zfs",
+        "-p",
+        "lazarette-gluster",
+        "-p",
         "lazarette-hello",
     ],
     &["-p", "laz-init", "-p", "laz"],
@@ -33,7 +39,13 @@ const BUILDS: &[&[&str]] = &[
 ];
 
 /// Plugins by their crates' names.
-const PLUGINS: &[&str] = &["lazarette-nfs", "lazarette-hello"];
+const PLUGINS: &[&str] = &[
+    "lazarette-nfs",
+    "lazarette-zfs",
+    "lazarette-gluster",
+    "lazarette-lvm",
+    "lazarette-hello",
+];
 
 /// A plugin.
 pub(super) struct Plugin {
@@ -99,9 +111,11 @@ fn describe(host: &Path, directory: &Path, name: &str) -> Result<Plugin> {
     })
 }
 
-/// The disk with the programs and the lab's tools, mounted at `/usr/lib/lazarette`.
-pub(super) fn disk(programs: &Programs, os: &Path) -> Result<PathBuf> {
+/// The disk with the programs and the lab's tools, mounted at `/usr/lib/lazarette`. What is in its
+/// `lab/root` is copied into the root at boot.
+pub(super) fn disk(programs: &Programs, os: &Path, lab_files: &Path) -> Result<PathBuf> {
     let mut key = Key::default().add_tree(&os.join("lab"))?;
+    key = key.add(lab_files.file_name().unwrap_or_default().as_encoded_bytes());
     let files = ["laz", "laz-core", "laz-init", "lab-agent"];
     for file in files {
         key = key.add(file).add_file(&programs.directory.join(file))?;
@@ -110,6 +124,7 @@ pub(super) fn disk(programs: &Programs, os: &Path) -> Result<PathBuf> {
         let tree = path.with_extension("tree");
         cache::remove(&tree)?;
         disk::copy(&os.join("lab"), &tree.join("lab"))?;
+        disk::copy(lab_files, &tree.join("lab/root"))?;
         for file in files {
             let place = if file == "lab-agent" {
                 "lab/lab-agent"

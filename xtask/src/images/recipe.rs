@@ -1,5 +1,7 @@
-//! What images are made of, as data: `os/root.toml`, `os/images/*.toml`, `*/image/image.toml`.
+//! What images are made of, as data: `os/root.toml`, `os/images/*.toml`, `*/image/image.toml`,
+//! `*/module/image.toml`.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,18 @@ pub(super) struct Root {
     pub(super) kernel: String,
 }
 
-/// A container image.
+/// What the lab's machines have beside the OS.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LabFiles {
+    /// Debian packages.
+    pub(super) packages: Vec<String>,
+    /// Which of their files, without the leading `/`.
+    pub(super) files: Vec<String>,
+}
+
+/// A container image.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Image {
     /// Its name.
@@ -34,11 +46,38 @@ pub(super) struct Image {
     /// Empty directories, owned by the user whose home they are.
     #[serde(default)]
     pub(super) directories: Vec<String>,
+    /// Files of the workspace: `from:to`.
+    #[serde(default)]
+    pub(super) files: Vec<String>,
+    /// What is put elsewhere: `from:to`; the only thing of that name if `from` ends with `*`.
+    #[serde(default)]
+    pub(super) moves: Vec<String>,
     /// The crate of the plugin that it serves.
     pub(super) plugin: Option<String>,
     /// What it runs, if it serves no plugin.
     #[serde(default)]
     pub(super) entrypoint: Vec<String>,
+}
+
+/// As derived, but for what most images have none of: theirs are built once, not once for each field
+/// that is added here.
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("Image");
+        all.field("name", &self.name)
+            .field("packages", &self.packages)
+            .field("users", &self.users)
+            .field("groups", &self.groups)
+            .field("directories", &self.directories);
+        for (name, list) in [("files", &self.files), ("moves", &self.moves)] {
+            if !list.is_empty() {
+                all.field(name, list);
+            }
+        }
+        all.field("plugin", &self.plugin)
+            .field("entrypoint", &self.entrypoint)
+            .finish()
+    }
 }
 
 impl Image {
@@ -47,7 +86,7 @@ impl Image {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
-    /// All that the image is made from, apart from package versions.
+    /// All that the image is made from, apart from package versions and files' content.
     pub(super) fn identity(&self) -> String {
         format!("{self:?}")
     }
@@ -58,6 +97,11 @@ pub(super) fn root(os: &Path) -> Result<Root> {
     read(&os.join("root.toml"))
 }
 
+/// Reads which files the lab's machines have beside the OS.
+pub(super) fn lab(os: &Path) -> Result<LabFiles> {
+    read(&os.join("lab.toml"))
+}
+
 /// Reads all container images' recipes, in the order of their files' names.
 pub(super) fn images(workspace: &Path) -> Result<Vec<Image>> {
     let mut files = Vec::new();
@@ -66,6 +110,7 @@ pub(super) fn images(workspace: &Path) -> Result<Vec<Image>> {
     }
     for entry in fs::read_dir(workspace)?.flatten() {
         files.push(entry.path().join("image/image.toml"));
+        files.push(entry.path().join("module/image.toml"));
     }
     files.retain(|file: &PathBuf| {
         file.is_file() && file.extension().is_some_and(|end| end == "toml")
@@ -92,6 +137,7 @@ mod tests {
                 .packages
                 .contains(&"docker.io".to_owned())
         );
+        assert!(!lab(&workspace.join("os")).unwrap().files.is_empty());
         let images = images(&workspace).unwrap();
         let nfs = images
             .iter()

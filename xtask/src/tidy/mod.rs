@@ -11,9 +11,8 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::command;
 use crate::progress;
@@ -51,15 +50,13 @@ impl fmt::Display for Finding {
 
 /// Runs every check on this project; an error lists what was found.
 pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies in the project's directory")?;
-    let tree = Tree::of_project(root)?;
+    let root = crate::images::workspace();
+    let tree = Tree::of_project(&root)?;
     let mut findings = check(&tree);
     for package in crates::WITHOUT_DAEMON {
         let format = ["--prefix", "none", "--format", "{p}", "--package", package];
         let mut list = command::command("cargo", &["tree", "--offline", "--edges", "normal"]);
-        let listed = command::capture(list.args(format).current_dir(root))?;
+        let listed = command::capture(list.args(format).current_dir(&root))?;
         findings.extend(crates::check_dependencies_of(package, &listed));
     }
     findings.sort();
@@ -69,6 +66,7 @@ pub(crate) fn run() -> Result<()> {
     if !findings.is_empty() {
         bail!("tidy: {} things to put right", findings.len());
     }
+    crate::header::check(&root)?;
     progress::say(&format!(
         "tidy: {} files are in order",
         tree.paths().count()
