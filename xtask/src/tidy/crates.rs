@@ -7,11 +7,12 @@ use super::tree::Tree;
 
 /// Packages that a plugin's author builds, or that run in a storage container: none of the
 /// daemon's machinery may come with them.
-pub(super) const WITHOUT_DAEMON: [&str; 7] = [
+pub(super) const WITHOUT_DAEMON: [&str; 8] = [
     "lazarette-plugin",
     "lazarette-nfs",
     "lazarette-lvm",
     "lazarette-zfs",
+    "lazarette-gluster",
     "lazarette-hello",
     "lazarette-sshfs",
     "laz-plugin-host",

@@ -55,7 +55,7 @@ pub(crate) fn run() -> Result<()> {
     let mut findings = check(&tree);
     for package in crates::WITHOUT_DAEMON {
         let format = ["--prefix", "none", "--format", "{p}", "--package", package];
-        let mut list = command::command("cargo", &["tree", "--offline", "--edges", "normal"]);
+        let mut list = command::command("cargo", &["tree", "--locked", "--edges", "normal"]);
         let listed = command::capture(list.args(format).current_dir(&root))?;
         findings.extend(crates::check_dependencies_of(package, &listed));
     }
