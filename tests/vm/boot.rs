@@ -75,7 +75,7 @@ fn boot_brings_up_all_parts_with_init_as_pid_1(guest: &Guest) -> Result<()> {
         for name in media home; do
             mounted /mnt/nas/$name | grep -q " - nfs4 nas.test:/srv/$name "
         done
-        ! grep /mnt/nas /proc/1/mountinfo
+        ! grep /mnt/nas /proc/1/mountinfo || fail "the host sees the exports"
         same hello "$(docker run --rm busybox echo hello)" "a container's output"
         laz status | grep -q '^nas.media  *nas  *mounted  */mnt/nas/media'
         "#,
@@ -91,7 +91,7 @@ fn case_21_nothing_that_speaks_nfs_is_outside_its_container(guest: &Guest) -> Re
             found=$(find / -xdev -name "$program" -not -path '/var/lib/*docker/*' -print -quit)
             [ -z "$found" ] || fail "$found is in the OS"
         done
-        ! grep -E '^Package: (nfs-common|nfs-kernel-server|rpcbind)$' /var/lib/dpkg/status
+        ! grep -E '^Package: (nfs-common|nfs-kernel-server|rpcbind)$' /var/lib/dpkg/status || fail "a package of NFS's is in the OS"
         "#,
     )?;
     guest.sh(
@@ -117,7 +117,8 @@ fn case_21_nothing_that_speaks_nfs_is_outside_its_container(guest: &Guest) -> Re
         facts=$(system-docker inspect -f \
             '{{.HostConfig.Privileged}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.NetworkMode}}' laz-context-nas)
         same "false true host" "$facts" "the container"
-        ! system-docker inspect -f '{{range .Mounts}}{{.Source}} {{end}}' laz-context-nas | grep docker.sock
+        ! system-docker inspect -f '{{range .Mounts}}{{.Source}} {{end}}' laz-context-nas | grep docker.sock ||
+            fail "it has an engine's socket"
         "#,
     )?;
     Ok(())

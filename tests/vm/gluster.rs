@@ -46,7 +46,9 @@ fn a_replicated_gluster_volume_serves_and_both_bricks_hold_its_bytes(guest: &Gue
             same precious "$(cat /var/lib/lab/$server/gv0/apps/db/f)" "what $server holds"
             same "770 70 71" "$(stat -c '%a %u %g' /var/lib/lab/$server/gv0/apps/db)" "the directory on $server"
         done
-        ! docker volume create -d gluster -o servers=g1.test,g2.test -o volume=gv0 -o path=other db 2> /tmp/said
+        ! laz volume create --kind gluster -o servers=g1.test,g2.test -o volume=gv0 -o path=other db 2> /tmp/said ||
+            fail "other options were taken"
+        grep -q apps/db /tmp/said || fail "not told which: $(cat /tmp/said)"
         docker volume rm db > /dev/null
         # A brick that its client had lost for a moment has it until it is healed.
         deleted() {
@@ -121,8 +123,8 @@ fn case_13_a_gluster_volume_that_does_not_exist_freezes_nothing(guest: &Guest) -
         told absent 'gluster volume list'
         told name nosuch.test
         told host 10.202.0.99
-        ! grep 'it was mounted' /tmp/absent /tmp/name /tmp/host
-        ! grep 'did not end' /tmp/absent /tmp/name /tmp/host
+        ! grep 'it was mounted' /tmp/absent /tmp/name /tmp/host || fail "mounted"
+        ! grep 'did not end' /tmp/absent /tmp/name /tmp/host || fail "it hangs"
         docker volume rm near > /dev/null
         same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
         "#,

@@ -92,8 +92,8 @@ fn case_01_13_what_the_server_refuses_is_told_in_time(guest: &Guest) -> Result<(
         told right denied
         told name nosuch.test
         told host 10.201.0.9
-        ! grep 'it was mounted' /tmp/export /tmp/right /tmp/name /tmp/host
-        ! grep 'did not end' /tmp/export /tmp/right /tmp/name /tmp/host
+        ! grep 'it was mounted' /tmp/export /tmp/right /tmp/name /tmp/host || fail "mounted"
+        ! grep 'did not end' /tmp/export /tmp/right /tmp/name /tmp/host || fail "it hangs"
         "#,
     )?;
     guest.sh(

@@ -54,7 +54,7 @@ END
         ! bounded 120 docker run --rm -v idle:/data busybox true 2> /tmp/said || fail "it ran without its server"
         grep -q nas /tmp/said || fail "the error does not name the server: $(cat /tmp/said)"
         within 60000 docker volume rm idle > /dev/null
-        ! docker volume inspect idle > /dev/null 2>&1
+        ! docker volume inspect idle > /dev/null 2>&1 || fail "the volume is still there"
         within 10000 laz status > /dev/null
         "#,
     )?;

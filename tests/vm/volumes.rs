@@ -56,8 +56,8 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
         unmounted() { ! view grep -q ' /run/lazarette/volumes/' /proc/thread-self/mountinfo; }
         until_ok 20 unmounted
         docker volume rm media > /dev/null
-        ! docker volume inspect media > /dev/null 2>&1
-        ! laz volume inspect media > /dev/null 2>&1
+        ! docker volume inspect media > /dev/null 2>&1 || fail "the volume is still there"
+        ! laz volume inspect media > /dev/null 2>&1 || fail "core still knows the volume"
         same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
         same laz-context-nas "$(system-docker ps -a --filter name=laz-context --format '{{.Names}}')" "storage containers"
         nas exec test -e /srv/media/f
@@ -167,9 +167,9 @@ fn attach_and_detach_take_a_url(guest: &Guest) -> Result<()> {
         r#"
         until_ok 20 laz detach pictures
         laz detach letters
-        ! view grep -E 'pictures|letters' /proc/thread-self/mountinfo
-        ! view test -e /mnt/nas.test
-        ! laz status | grep -E 'pictures|letters'
+        ! view grep -E 'pictures|letters' /proc/thread-self/mountinfo || fail "still mounted"
+        ! view test -e /mnt/nas.test || fail "a target is left"
+        ! laz status | grep -E 'pictures|letters' || fail "core still knows them"
         "#,
     )?;
     guest.refused(
@@ -284,13 +284,15 @@ fn case_15_16_options_are_refused_when_they_differ_and_secrets_are_not_echoed(
         "what might be a secret is in no log and no listing",
         r#"
         canary=hunter2canary
-        ! docker volume create -d nfs -o server=nas.test -o export=/srv/media -o password=$canary oops > /tmp/said 2>&1
+        ! docker volume create -d nfs -o server=nas.test -o export=/srv/media -o password=$canary oops > /tmp/said 2>&1 ||
+            fail "Docker made it"
         ! grep $canary /tmp/said || fail "the error echoes it"
-        ! laz volume create --kind nfs -o server=nas.test -o export=/srv/media -o password=$canary oops > /tmp/said 2>&1
+        ! laz volume create --kind nfs -o server=nas.test -o export=/srv/media -o password=$canary oops > /tmp/said 2>&1 ||
+            fail "laz made it"
         ! grep $canary /tmp/said || fail "laz's error echoes it"
         ! grep -r $canary /var/log/lazarette || fail "a log has it"
-        ! laz status --json | grep $canary
-        ! docker volume ls | grep oops
+        ! laz status --json | grep $canary || fail "the status has it"
+        ! docker volume ls | grep oops || fail "a refused volume is listed"
         "#,
     )?;
     Ok(())

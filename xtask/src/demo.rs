@@ -156,7 +156,7 @@ fn serve(machine: &Machine) -> Result<()> {
         ),
         (
             "nothing that speaks to storage is installed outside the storage containers",
-            "! command -v mount.nfs rpcbind showmount zpool zfs lvm mount.glusterfs glusterfs",
+            "! command -v mount.nfs rpcbind showmount zpool zfs lvm mount.glusterfs glusterfs || exit 1",
         ),
     ];
     for (what, script) in facts {
@@ -275,7 +275,7 @@ fn volumes(machine: &Machine) -> Result<()> {
         machine,
         "they are removed, and nothing of them is left in the kernel",
         "docker volume rm made-nfs made-zfs made-lvm made-gluster > /dev/null
-        ! nsenter --mount=/run/lazarette/view/mnt -- grep ' /run/lazarette/volumes/' /proc/self/mountinfo
+        ! nsenter --mount=/run/lazarette/view/mnt -- grep ' /run/lazarette/volumes/' /proc/self/mountinfo || exit 1
         laz volume ls",
     )?;
     Ok(())

@@ -30,8 +30,8 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         laz scan lvm > /tmp/scan
         grep -q 'lvm:fast' /tmp/scan || fail "$(cat /tmp/scan)"
         grep 'blank disk' /tmp/scan | grep -q virtio-disk2 || fail "$(cat /tmp/scan)"
-        ! grep 'blank disk' /tmp/scan | grep virtio-disk1
-        ! ls /dev/mapper | grep fast
+        ! grep 'blank disk' /tmp/scan | grep virtio-disk1 || fail "a disk in use counts as blank"
+        ! ls /dev/mapper | grep fast || fail "looking at it activated it"
         "#,
     )?;
     step(
@@ -42,7 +42,7 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         until_ok 90 view test -e /mnt/fast/home/f
         same old "$(docker run --rm -v /mnt/fast/home:/data busybox cat /data/f)" "what was there"
         until_ok 30 view test -d /mnt/fast/data
-        ! view test -e /mnt/fast/raw
+        ! view test -e /mnt/fast/raw || fail "what has no file system is there"
         until_ok 60 laz detach fast
         inactive() { ! ls /dev/mapper | grep -q fast; }
         until_ok 60 inactive

@@ -7,6 +7,7 @@ mod code;
 mod crates;
 mod documents;
 mod rust_text;
+mod scripts;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn check(tree: &Tree) -> Vec<Finding> {
-    let checks: [fn(&Tree) -> Vec<Finding>; 11] = [
+    let checks: [fn(&Tree) -> Vec<Finding>; 12] = [
         code::core_names_no_kind,
         code::nothing_loads_libraries_but_the_loader,
         code::unsafe_only_where_allowed,
@@ -87,6 +88,7 @@ fn check(tree: &Tree) -> Vec<Finding> {
         crates::depend_one_way,
         documents::links_lead_somewhere,
         documents::exist,
+        scripts::negations_can_fail,
     ];
     let findings: BTreeSet<Finding> = checks.iter().flat_map(|check| check(tree)).collect();
     findings.into_iter().collect()
