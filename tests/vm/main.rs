@@ -19,6 +19,7 @@ mod volumes;
 mod zfs;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use lazarette_tests::lab::Lab;
@@ -74,10 +75,13 @@ fn trial(case: Case, lab: Result<Lab, String>) -> Trial {
             Ok(lab) => lab,
             Err(why) => return Ok(Completion::ignored_with(format!("skipped: {why}"))),
         };
+        let began = Instant::now();
         let result = match case {
             Case::Restored(_, run) => restored(lab, run),
             Case::Boots(_, run) => run(lab),
         };
+        // Passed or not: a log is to show where the time goes.
+        println!("{name}: {:.0} s", began.elapsed().as_secs_f64());
         match result {
             Ok(()) => Ok(Completion::Completed),
             Err(error) => {

@@ -174,7 +174,9 @@ fn contexts(machine: &Machine) -> Result<()> {
     fact(
         machine,
         "`laz scan` shows the blank disks",
-        "laz scan lvm 2> /dev/null",
+        "laz scan lvm 2> /dev/null > /tmp/scan
+        cat /tmp/scan
+        for disk in 1 2 3 4; do grep -q \"blank disk.*virtio-disk$disk\" /tmp/scan; done",
     )?;
     let wait = set_and_wait("/tmp/demo.yml");
     fact(
@@ -185,7 +187,10 @@ fn contexts(machine: &Machine) -> Result<()> {
     fact(
         machine,
         "each has a container of its own",
-        "system-docker ps --format '{{.Names}} from {{.Image}}: {{.Status}}' --filter name=laz-context | sort",
+        "for context in big fast nas tank; do
+            system-docker ps --format '{{.Names}} from {{.Image}}: {{.Status}}' --filter \"name=laz-context-$context\\$\" |
+                grep ': Up'
+        done",
     )?;
     say(&format!(
         "  laz status\n{}",
@@ -232,7 +237,7 @@ fn one_container(machine: &Machine) -> Result<()> {
     }
     for (kind, what, script) in BACKINGS {
         let text = format!("{TEXT}: {kind}");
-        let script = format!("set -eu; sync\nset -- \"{text}\"\n{script}");
+        let script = format!("sync\nset -- \"{text}\"\n{script}");
         same(
             &text,
             &fact(machine, &format!("{what} has the same bytes"), &script)?,
@@ -276,14 +281,17 @@ fn volumes(machine: &Machine) -> Result<()> {
         "they are removed, and nothing of them is left in the kernel",
         "docker volume rm made-nfs made-zfs made-lvm made-gluster > /dev/null
         ! nsenter --mount=/run/lazarette/view/mnt -- grep ' /run/lazarette/volumes/' /proc/self/mountinfo || exit 1
-        laz volume ls",
+        laz volume ls > /tmp/volumes
+        cat /tmp/volumes
+        ! grep '^made-' /tmp/volumes || exit 1",
     )?;
     Ok(())
 }
 
-/// Runs a script that shows a fact, and prints what it says.
+/// Runs a script that shows a fact, and prints what it says; any command of it that fails is an error.
 fn fact(machine: &Machine, what: &str, script: &str) -> Result<String> {
-    let said = step(what, || machine.run(script)?.ok()).with_context(|| what.to_owned())?;
+    let script = format!("set -eu\n{script}");
+    let said = step(what, || machine.run(&script)?.ok()).with_context(|| what.to_owned())?;
     for line in said.lines() {
         say(&format!("  {line}"));
     }
