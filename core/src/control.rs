@@ -443,7 +443,7 @@ pub enum VolumePhase {
     Mounted,
     /// Being unmounted or removed.
     Leaving,
-    /// The unmount did not succeed: it is out of the way and tried again.
+    /// The unmount did not succeed several times in a row: the mount stays and is tried again.
     Quarantined,
     /// It cannot work as it stands.
     Failed,
