@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lazarette_core::control::VolumePhase;
 use lazarette_tests::lab::Lab;
 use lazarette_tests::vm::{Kept, Machine, Options, Saved};
@@ -18,19 +18,67 @@ pub(crate) const BOOTS: &[Case] = cases![Boots:
 /// The budget of a shutdown, and what the kernel needs on top of it.
 const BUDGET: Duration = Duration::from_secs(35);
 
-/// Powers off and looks at what init said on the console.
+/// What a way down may take by the machine's own clock, in seconds: init's budget of 30, and room for
+/// an emulated machine whose processors do not get their turn.
+const LONGEST: f64 = 50.0;
+
+/// The way down, as the console tells it.
+const PHASES: [&str; 10] = [
+    "user containers",
+    "user Docker",
+    "volumes",
+    "core",
+    "storage containers",
+    "system Docker",
+    "processes",
+    "unmount",
+    "sync",
+    "poweroff",
+];
+
+/// Powers off and looks at what init said on the console: each phase, in order and in time.
 fn off(machine: Machine) -> Result<String> {
     let console = machine.power_off(BUDGET)?;
-    let said: Vec<&str> = console
+    let lines: Vec<&str> = console
         .lines()
-        .filter(|line| line.contains("shutdown:"))
+        .filter(|line| line.contains("shutdown: "))
         .collect();
-    let said = said.join("\n");
+    let said = lines.join("\n");
+    if std::env::var_os("LAZARETTE_VERBOSE").is_some() {
+        eprintln!("{said}");
+    }
+    let phases: Option<Vec<(f64, &str)>> = lines.iter().map(|line| phase(line)).collect();
+    let phases = phases.with_context(|| format!("lines without time or phase:\n{said}"))?;
+    let names: Vec<&str> = phases.iter().map(|(_, name)| *name).collect();
     ensure!(
-        said.contains("shutdown: sync"),
-        "the disks were not written:\n{said}"
+        names == PHASES,
+        "other phases, or in another order:\n{said}"
     );
+    ensure!(
+        phases.is_sorted_by(|(before, _), (after, _)| before <= after),
+        "time went back:\n{said}"
+    );
+    // The first line comes at the end of its phase and says how long that took.
+    let first = lines.first().and_then(|line| took(line));
+    let first = first.with_context(|| format!("no duration:\n{said}"))?;
+    let all = phases[PHASES.len() - 1].0 - phases[0].0 + first;
+    ensure!(all <= LONGEST, "it took {all:.1} s:\n{said}");
     Ok(said)
+}
+
+/// `[ 12.3 s] shutdown: volumes: …` → 12.3 and `volumes`.
+fn phase(line: &str) -> Option<(f64, &str)> {
+    let (stamp, text) = line.split_once(" s] shutdown: ")?;
+    let (_, stamp) = stamp.rsplit_once('[')?;
+    let name = text.split(':').next()?;
+    Some((stamp.trim().parse().ok()?, name.trim()))
+}
+
+/// `… (1.2 s)` or `… not done after 1.2 s; …` → 1.2.
+fn took(line: &str) -> Option<f64> {
+    let (before, _) = line.rsplit_once(" s")?;
+    let number = before.rsplit([' ', '(']).next()?;
+    number.parse().ok()
 }
 
 fn power_off_is_in_order_and_in_time_with_the_server_gone(lab: &Lab) -> Result<()> {
@@ -81,6 +129,13 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
         !said.contains("FAILED"),
         "the way down was not clean:\n{said}"
     );
+    for done in [
+        "user containers: 1 stopped",
+        "volumes: unmounted, contexts closed",
+        "sync: disks are written",
+    ] {
+        ensure!(said.contains(done), "not {done:?}:\n{said}");
+    }
 
     Guest::with(kept.boot()?, |guest| {
         guest.sh(
