@@ -44,6 +44,7 @@ const REMOVED: &str = r#"
     same "" "$(docker volume ls -q | grep -v '^nas\.' || true)" "Docker's volumes"
     same laz-context-nas "$(system-docker ps -a --filter name=laz-context --format '{{.Names}}')" "storage containers"
     same 2 "$(view grep -c ' - nfs4 ' /proc/thread-self/mountinfo)" "NFS mounts in the view"
+    nothing_inside_but 2 nas
 "#;
 
 fn case_08_09_11_12_io_goes_on_when_any_part_is_killed(guest: &Guest) -> Result<()> {

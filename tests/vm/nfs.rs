@@ -60,7 +60,55 @@ fn case_17_locks_on_version_3_are_the_servers(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
+/// What the server lacks or refuses is mounted once it does so no longer: nobody has to do anything
+/// on this machine.
+fn appears_later(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "an export that is not there, one that is denied",
+        r#"
+        cat > /tmp/config.yml <<'END'
+#cloud-config
+lazarette:
+  storage:
+    volumes:
+      later: {context: nas, export: /srv/later}
+      denied: {context: nas, export: /srv/private}
+END
+        laz config set /tmp/config.yml
+        until_ok 120 shows 'volume later.*/srv/later'
+        until_ok 120 shows 'volume denied.*denied'
+        [ -z "$(mounted /mnt/nas/later)$(mounted /mnt/nas/denied)" ] || fail "something is mounted"
+        "#,
+    )?;
+    guest.sh(
+        "the server exports both, and they are mounted by themselves",
+        r#"
+        options=rw,no_root_squash,no_subtree_check,insecure
+        nas exec mkdir -p /srv/later
+        nas exec exportfs -o $options,fsid=4 '*:/srv/later'
+        nas exec exportfs -o $options,fsid=3 '*:/srv/private'
+        until_ok 240 mounted /mnt/nas/later
+        until_ok 240 mounted /mnt/nas/denied
+        docker run --rm -v /mnt/nas/later:/later -v /mnt/nas/denied:/denied busybox \
+            sh -c 'echo l > /later/f; echo d > /denied/f'
+        same "l d" "$(nas exec cat /srv/later/f /srv/private/f | xargs)" "what the server holds"
+        "#,
+    )?;
+    guest.sh(
+        "as it was",
+        r#"
+        printf '#cloud-config\nlazarette: {}\n' > /tmp/config.yml
+        laz config set /tmp/config.yml
+        gone() { ! mounted /mnt/nas/later && ! mounted /mnt/nas/denied; }
+        until_ok 60 gone
+        nas exec exportfs -u '*:/srv/private'
+        "#,
+    )?;
+    Ok(())
+}
+
 fn case_01_13_what_the_server_refuses_is_told_in_time(guest: &Guest) -> Result<()> {
+    appears_later(guest)?;
     guest.sh(
         "a context that waits for nobody",
         "docker volume create -d nfs -o server=10.201.0.9 -o export=/srv/media slow > /tmp/slow 2>&1 & sleep 1
@@ -102,9 +150,13 @@ fn case_01_13_what_the_server_refuses_is_told_in_time(guest: &Guest) -> Result<(
     )?;
     guest.refused(
         "version",
-        "docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.2 bad && \
+        "docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.1 bad && \
          bounded 125 docker run --rm -v bad:/data busybox true",
-        &["nas.test"],
+        &["nas.test:/srv/media", "NFS 4.1", "not supported"],
+    )?;
+    guest.sh(
+        "laz status says the same",
+        r"until_ok 60 shows 'volume bad: .*nas\.test:/srv/media with NFS 4\.1: .*not supported'",
     )?;
     guest.sh(
         "nothing is left, and other volumes work",

@@ -36,6 +36,28 @@ bounded() {
 view() { nsenter --mount=/run/lazarette/view/mnt -- "$@"; }
 # mounted TARGET: the row of the view's mount table for what is mounted there, or nothing.
 mounted() { view grep -F " $1 " /proc/thread-self/mountinfo | tail -n 1; }
+# nfs_inside CONTEXT: what a storage container itself has mounted from NFS servers.
+nfs_inside() {
+    local pid
+    pid=$(system-docker inspect -f '{{.State.Pid}}' "laz-context-$1")
+    grep -E ' - nfs4? ' "/proc/$pid/mountinfo" || true
+}
+# nothing_inside_but NUMBER CONTEXT: so many mounts are left in a storage container, soon.
+nothing_inside_but() {
+    nothing_else_inside() { [ "$(nfs_inside "$2" | wc -l)" = "$1" ]; }
+    until_ok 120 nothing_else_inside "$@" || fail "not $1 mounts in the container of $2: $(nfs_inside "$2")"
+}
+# hanging: how many threads of the OS's wait for a mount or an unmount to end.
+hanging() {
+    local comm name count=0
+    for comm in /proc/[0-9]*/task/[0-9]*/comm; do
+        read -r name 2> /dev/null < "$comm" || continue
+        case $name in
+            unmount | namespace | mount.nfs | mount.nfs4) count=$((count + 1)) ;;
+        esac
+    done
+    echo $count
+}
 # shows PATTERN: laz status has a line like that.
 shows() { laz status | grep -q -e "$1"; }
 # The process of a service of init, such as user-docker.

@@ -26,6 +26,10 @@ END
         until_ok 60 mounted /mnt/scratch/one
         docker volume create -d nfs -o server=nas.test -o export=/srv/media used > /dev/null
         docker volume create -d nfs -o server=nas.test -o export=/srv/home idle > /dev/null
+        # Of another version each: clients of their own, whose unmount has a farewell for the server.
+        docker volume create -d nfs -o server=nas.test -o export=/srv/home -o vers=4.1 lost > /dev/null
+        docker run -d --name sleeper -v lost:/data busybox sleep 1000 > /dev/null
+        laz attach nfs://nas/srv/home -o vers=4.0 --name borrowed > /dev/null
         writer w0 used
         until_ok 60 test -s /var/lib/lab/nas/srv/media/w0
         nas block
@@ -59,17 +63,62 @@ END
         "#,
     )?;
     guest.sh(
-        "it comes back: the writer goes on, nothing is lost, nothing hangs about",
+        "what is mounted from it goes in time, too, and what waits for it does not pile up",
+        r#"
+        within 90000 docker rm -f sleeper > /dev/null
+        within 60000 docker volume rm lost > /dev/null
+        within 60000 laz detach borrowed > /dev/null
+        ! docker volume inspect lost > /dev/null 2>&1 || fail "the volume is still there"
+        ! laz status | grep -E '^(lost|borrowed) ' || fail "core still knows them"
+        same 1 "$(view grep -c ' /run/lazarette/volumes/' /proc/thread-self/mountinfo)" "volumes in the view"
+        ! view grep ' /mnt/nas/borrowed ' /proc/thread-self/mountinfo || fail "still mounted"
+        [ "$(hanging)" -le 8 ] || fail "$(hanging) threads hang"
+        within 10000 laz status > /dev/null
+        within 20000 docker run --rm -v /mnt/scratch/one:/data busybox touch /data/f
+        "#,
+    )?;
+    comes_back(guest)
+}
+
+/// The server is reached again: as if it had never been away.
+fn comes_back(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "it comes back: the writer goes on, nothing is lost",
         r#"
         nas unblock
         writes w0 /var/lib/lab/nas/srv/media/w0
         unharmed w0 /var/lib/lab/nas/srv/media/w0
         healthy() { laz status | grep '^nas ' | grep -q healthy; }
         until_ok 90 healthy
+        "#,
+    )?;
+    guest.sh(
+        "new mounts of it work: those that failed or went meanwhile, and others",
+        r#"
+        again() { # NAME OPTIONS…: makes, uses and removes a volume
+            local name=$1
+            shift
+            docker volume create -d nfs -o server=nas.test "$@" "$name" > /dev/null
+            same $name "$(timeout 120 docker run --rm -v $name:/data busybox sh -c "echo $name > /data/$name; cat /data/$name")" "what was read"
+            docker volume rm $name > /dev/null
+        }
+        again idle -o export=/srv/home
+        again lost -o export=/srv/home -o vers=4.1
+        again third -o export=/srv/home -o vers=3
+        for name in idle lost third; do
+            same $name "$(nas exec cat /srv/home/$name)" "what the server holds"
+        done
+        "#,
+    )?;
+    guest.sh(
+        "nothing hangs about",
+        r#"
         docker rm -f w0 > /dev/null
         within 60000 docker volume rm used > /dev/null
         same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
-        ! pgrep -x mount.nfs || fail "a mount hangs about"
+        quiet() { [ "$(hanging)" = 0 ]; }
+        until_ok 240 quiet
+        nothing_inside_but 2 nas
         "#,
     )?;
     Ok(())

@@ -60,6 +60,7 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
         ! laz volume inspect media > /dev/null 2>&1 || fail "core still knows the volume"
         same "" "$(view ls /run/lazarette/volumes)" "what is left in the view"
         same laz-context-nas "$(system-docker ps -a --filter name=laz-context --format '{{.Names}}')" "storage containers"
+        nothing_inside_but 2 nas
         nas exec test -e /srv/media/f
         "#,
     )?;
