@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lazarette_core::control::ContextStatus;
 use lazarette_core::volume::HealthState;
 use lazarette_tests::host::core::status;
@@ -11,7 +11,7 @@ use lazarette_tests::host::gluster::{ADDRESS, GlusterServer, VOLUME, client, mis
 use lazarette_tests::host::{World, eventually, process};
 use rustix::process::Signal;
 
-use crate::{Case, gluster};
+use crate::{Case, Skipped, gluster};
 
 pub(crate) const CASES: &[Case] =
     &crate::cases![gluster::case_14_containers_outlive_clients_and_bricks];
@@ -21,8 +21,7 @@ const MENDED: Duration = Duration::from_secs(20);
 
 fn case_14_containers_outlive_clients_and_bricks(world: &mut World) -> Result<()> {
     if let Some(why) = missing() {
-        println!("skipped: {why}");
-        return Ok(());
+        bail!(Skipped(why));
     }
     let server = GlusterServer::start(&world.base)?;
     world.add_gluster()?;

@@ -19,6 +19,7 @@ mod plugins;
 mod sshfs;
 mod whole_contexts;
 
+use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,10 +27,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use lazarette_tests::host::World;
 use lazarette_tests::host::enclosure::{self, Stage};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// A test: its name and what it does.
 type Case = (&'static str, fn(&mut World) -> Result<()>);
+
+/// What the machine lacks for a test: an error that makes it count as skipped.
+#[derive(Debug)]
+struct Skipped(String);
+
+impl Display for Skipped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "skipped: {}", self.0)
+    }
+}
 
 /// Names functions after themselves.
 #[macro_export]
@@ -93,7 +104,7 @@ fn main() -> ExitCode {
     }));
     let trial = |(name, case): Case| {
         let shared = Arc::clone(&shared);
-        Trial::test(name, move || {
+        Trial::ignorable_test(name, move || {
             run(
                 case,
                 &mut shared.lock().unwrap_or_else(PoisonError::into_inner),
@@ -104,9 +115,14 @@ fn main() -> ExitCode {
 }
 
 /// Runs one test and clears up after it. What it leaves behind is a failure, too.
-fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<(), Failed> {
+fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<Completion, Failed> {
     let result = catch_unwind(AssertUnwindSafe(|| case(world)));
     let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
+    if let Err(error) = &result
+        && let Some(skipped) = error.downcast_ref::<Skipped>()
+    {
+        return Ok(Completion::ignored_with(skipped.to_string()));
+    }
     let failed = result
         .as_ref()
         .err()
@@ -125,6 +141,6 @@ fn run(case: fn(&mut World) -> Result<()>, world: &mut World) -> Result<(), Fail
     }
     match (failed, cleared) {
         (Some(message), _) | (None, Err(message)) => Err(message.into()),
-        (None, Ok(())) => Ok(()),
+        (None, Ok(())) => Ok(Completion::Completed),
     }
 }

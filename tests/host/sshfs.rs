@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lazarette_core::volume::HealthState;
 use lazarette_tests::host::sshd::{ADDRESS, PORT, Sshd, missing};
 use lazarette_tests::host::{World, eventually, mounts, process};
 use rustix::process::Signal;
 
-use crate::{Case, sshfs};
+use crate::{Case, Skipped, sshfs};
 
 pub(crate) const CASES: &[Case] =
     &crate::cases![sshfs::a_third_partys_plugin_serves_directories_over_ssh];
@@ -22,8 +22,7 @@ const MEDIA: &str = "/mnt/attic/media";
 
 fn a_third_partys_plugin_serves_directories_over_ssh(world: &mut World) -> Result<()> {
     if let Some(why) = missing() {
-        println!("skipped: {why}");
-        return Ok(());
+        bail!(Skipped(why));
     }
     let mut server = Sshd::new(&world.base)?;
     server.start()?;

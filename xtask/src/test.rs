@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that shows whether the project works, with one line of counts.
 
 mod checks;
+mod outcome;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -14,6 +15,7 @@ use crate::command::inherited;
 use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::{say, step};
+use outcome::{Outcome, SHOW_OUTPUT};
 
 /// Machines that run side by side: one, because each has two processors of its own, and under
 /// emulation two machines on two processors keep each other waiting past every limit.
@@ -52,18 +54,22 @@ impl Test {
             &self.suites
         };
         let filter = self.filter.as_deref();
-        let mut counts = Counts::default();
+        let mut outcome = Outcome::default();
         for suite in suites {
             let ran = match suite {
-                Suite::Unit => unit(filter, &mut counts),
-                Suite::Host => host(filter, &mut counts),
-                Suite::Vm => vm(filter, &mut counts),
+                Suite::Unit => unit(filter, &mut outcome),
+                Suite::Host => host(filter, &mut outcome),
+                Suite::Vm => vm(filter, &mut outcome),
             };
             if let Err(error) = ran {
                 println!("the suite {suite:?} did not run: {error:#}");
-                counts.failed += 1;
+                outcome.counts.failed += 1;
             }
         }
+        for one in &outcome.skipped {
+            println!("skipped: {one}");
+        }
+        let counts = outcome.counts;
         println!(
             "{} passed, {} failed, {} skipped",
             counts.passed, counts.failed, counts.skipped
@@ -72,42 +78,41 @@ impl Test {
     }
 }
 
-/// How many checks and tests ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-fn unit(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
+fn unit(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
     for (name, check) in checks::ALL {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
         match step(name, check) {
-            Ok(checks::Verdict::Passed) => counts.passed += 1,
+            Ok(checks::Verdict::Passed) => outcome.counts.passed += 1,
             Ok(checks::Verdict::Skipped(why)) => {
                 println!("{name}: skipped: {why}");
-                counts.skipped += 1;
+                outcome.skipped.push(format!("{name}: {why}"));
+                outcome.counts.skipped += 1;
             }
             Err(error) => {
                 println!("{name}: FAILED: {error:#}");
-                counts.failed += 1;
+                outcome.counts.failed += 1;
             }
         }
     }
     let mut cargo = checks::cargo();
     cargo.args(["test", "--workspace", "--exclude", "lazarette-tests"]);
     cargo.args(["--features", checks::FEATURES, "--no-fail-fast"]);
-    tests("unit tests", cargo, filter, &[], counts)?;
+    tests("unit tests", cargo, filter, &[SHOW_OUTPUT], outcome)?;
     let mut cargo = checks::cargo();
     cargo.args(["test", "-p", "lazarette-tests", "--lib", "--no-fail-fast"]);
-    tests("unit tests of the lab", cargo, filter, &[], counts)
+    tests(
+        "unit tests of the lab",
+        cargo,
+        filter,
+        &[SHOW_OUTPUT],
+        outcome,
+    )
 }
 
-fn host(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
+fn host(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
     // A call each: in one call, features of one would reach the others.
     let programs: [&[&str]; 3] = [
@@ -134,10 +139,10 @@ fn host(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
     }
     let mut cargo = checks::cargo();
     cargo.args(["test", "-p", "lazarette-tests", "--test", "host"]);
-    tests("host suite", cargo, filter, &[], counts)
+    tests("host suite", cargo, filter, &[], outcome)
 }
 
-fn vm(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
+fn vm(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     let (lab, path) = images::ensure(false)?;
     let _held = step("find or save a booted machine", || {
         Saved::ensure(&lab, &Options::default())
@@ -146,16 +151,17 @@ fn vm(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
     cargo
         .args(["test", "-p", "lazarette-tests", "--test", "vm"])
         .env(VARIABLE, path);
-    tests("vm suite", cargo, filter, &[MACHINES], counts)
+    tests("vm suite", cargo, filter, &[MACHINES], outcome)
 }
 
-/// Runs `cargo test`, shows what it prints and adds up the results of its binaries.
+/// Runs `cargo test`, shows what it prints and adds up the results of its binaries; tests that only say
+/// why they cannot run here count as skipped.
 fn tests(
     name: &str,
     mut cargo: Command,
     filter: Option<&str>,
     arguments: &[&str],
-    counts: &mut Counts,
+    outcome: &mut Outcome,
 ) -> Result<()> {
     say(name);
     cargo
@@ -164,64 +170,22 @@ fn tests(
         .args(filter)
         .args(arguments);
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cargo")?;
-    let before = *counts;
+    let before = outcome.counts.failed;
+    outcome.begin();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
-            println!("{line}");
-            if let Some(found) = result(&line) {
-                counts.passed += found.passed;
-                counts.failed += found.failed;
-                counts.skipped += found.skipped;
+            if outcome.line(&line) {
+                println!("{line}");
             }
         }
     }
     let status = child.wait()?;
-    if !status.success() && counts.failed == before.failed {
+    if !status.success() && outcome.counts.failed == before {
         // A test binary that did not compile or ended without its result.
         println!("{name}: {status}");
-        counts.failed += 1;
+        outcome.counts.failed += 1;
     }
     say(&format!("{name}: {status}"));
     Ok(())
-}
-
-/// `test result: ok. 3 passed; 0 failed; 1 ignored; …`
-fn result(line: &str) -> Option<Counts> {
-    let rest = line.trim().strip_prefix("test result: ")?;
-    let mut counts = Counts::default();
-    for part in rest.split(['.', ';']) {
-        let mut words = part.split_whitespace();
-        let (Some(number), Some(word)) = (words.next(), words.next()) else {
-            continue;
-        };
-        let Ok(number) = number.parse() else { continue };
-        match word {
-            "passed" => counts.passed = number,
-            "failed" => counts.failed = number,
-            "ignored" => counts.skipped = number,
-            _ => {}
-        }
-    }
-    Some(counts)
-}
-
-#[cfg(test)]
-mod unit_tests {
-    use super::*;
-
-    #[test]
-    fn the_results_of_both_test_harnesses_are_read() {
-        let cargo = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; \
-                     7 filtered out; finished in 0.01s";
-        let expected = Counts {
-            passed: 3,
-            failed: 2,
-            skipped: 1,
-        };
-        assert_eq!(result(cargo), Some(expected));
-        let mimic = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out";
-        assert_eq!(result(mimic).map(|counts| counts.passed), Some(12));
-        assert_eq!(result("test tests::x ... ok"), None);
-    }
 }

@@ -166,7 +166,7 @@ fn the_tutorial_holds() {
     let manifest: Value = serde_json::from_str(said.trim()).unwrap();
     assert_eq!(manifest["kind"], "shelves");
     if !Path::new("/usr/bin/bindfs").exists() || !Path::new("/dev/fuse").exists() {
-        println!("skipped: serving needs bindfs and /dev/fuse");
+        println!("skipped in part: serving needs bindfs and /dev/fuse");
         return;
     }
     fs::create_dir(directory.path().join("one")).unwrap();
