@@ -1,4 +1,5 @@
-//! Taking a mount away: umount, then by force, then (only if told) lazily, each step with a limit.
+//! Taking a mount away: umount, by force if its server keeps that waiting, and (only if told) lazily,
+//! each step with a limit.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -20,8 +21,9 @@ const LAYERS: usize = 64;
 pub enum Rung {
     /// `umount2` without flags.
     Plain,
-    /// With `MNT_FORCE`: requests that wait for a dead server fail. This hits every mount of the
-    /// same file system instance.
+    /// With `MNT_FORCE`, and only when the plain one did not come back in time: requests that wait
+    /// for a dead server fail. This hits every mount of the same file system instance, so a mount
+    /// that is merely in use is never unmounted by force.
     Force,
     /// With `MNT_DETACH`: it disappears from the view at once, and lives on for those who use it.
     Lazy,
@@ -100,6 +102,10 @@ impl TargetRoot {
         for rung in [Rung::Plain, Rung::Force, Rung::Lazy] {
             if rung > rungs.last {
                 break;
+            }
+            // Others may use the same file system: their I/O would fail.
+            if rung == Rung::Force && !stuck {
+                continue;
             }
             match self.step(relative, rung, rungs.limit)? {
                 Some(Ok(())) => return Ok(Some(rung)),

@@ -138,12 +138,14 @@ mod on_loop_devices {
 }
 
 mod fuse {
+    use std::fs::File;
+    use std::io::Write as _;
     use std::path::Path;
     use std::time::{Duration, Instant};
 
     use lazarette_linux::command::{Child, ChildOutput, Command};
     use lazarette_linux::mount::{
-        DetachedMount, Expected, Lookup, MountOptions, MountRoot, clone_tree_verified,
+        DetachedMount, Expected, Lookup, MountError, MountOptions, MountRoot, clone_tree_verified,
     };
     use lazarette_linux::view::{Detached, Rung, Rungs, Sharing, Way};
 
@@ -270,6 +272,51 @@ mod fuse {
             "{:?}",
             start.elapsed()
         );
+        client.kill().unwrap();
+        client.wait(None).unwrap();
+        fixture.assert_clean();
+    }
+
+    /// Force would abort the connection to the file system's client, and with it everybody's I/O.
+    #[test]
+    fn what_is_busy_in_the_view_is_not_torn_from_others() {
+        if !available() {
+            return;
+        }
+        let Some(fixture) = Fixture::new() else {
+            return;
+        };
+        let data = fixture.directory.join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("file"), "stores").unwrap();
+        let (client, mount) = serve(&fixture, &data);
+        let expected = Expected::types(["fuse.bindfs", "fuse"]);
+        let target = Path::new("fuse");
+        fixture
+            .root
+            .attach(target, mount, &expected, PLAIN)
+            .unwrap();
+        let open = fixture.in_view(|_| File::open(fixture.target("fuse/file")).unwrap());
+        let mut elsewhere =
+            fixture.in_plugin(|_| File::create(fixture.source.join("log")).unwrap());
+        for last in [Rung::Plain, Rung::Force] {
+            elsewhere.write_all(b"before ").unwrap();
+            let error = fixture.root.detach(target, Rungs::up_to(last)).unwrap_err();
+            assert!(matches!(error, MountError::Busy(_)), "{error}");
+            elsewhere.write_all(b"after ").unwrap();
+            assert_eq!(fixture.read("fuse/file").unwrap(), "stores");
+        }
+        let lazily = Rungs::up_to(Rung::Lazy);
+        let detached = fixture.root.detach(target, lazily).unwrap();
+        assert_eq!(detached, Detached::Detached(Rung::Lazy));
+        elsewhere.write_all(b"in the end").unwrap();
+        elsewhere.sync_all().unwrap();
+        assert_eq!(std::io::read_to_string(open).unwrap(), "stores");
+        assert_eq!(
+            std::fs::read_to_string(data.join("log")).unwrap(),
+            "before after before after in the end"
+        );
+        drop(elsewhere);
         client.kill().unwrap();
         client.wait(None).unwrap();
         fixture.assert_clean();
