@@ -42,6 +42,9 @@ struct Replace {
     old: String,
     /// The blank device that takes its place.
     new: Device,
+    /// Whether that device is wiped if it is not blank; without it it is refused.
+    #[serde(default)]
+    wipe: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -56,6 +59,9 @@ struct Add {
     /// What they are for; data unless told.
     #[serde(default)]
     class: Option<Class>,
+    /// Whether devices that are not blank are wiped; without it they are refused.
+    #[serde(default)]
+    wipe: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -156,7 +162,12 @@ pub(crate) fn act(
         ("clear", None) => clear(datasets, call),
         ("replace", None) => {
             let wanted: Replace = read(action, parameters)?;
-            blank_only(datasets, &wanted.new)?;
+            blank::ensure(
+                &datasets.host,
+                &datasets.programs,
+                wanted.new.path(),
+                wanted.wipe,
+            )?;
             let new = wanted.new.to_string();
             zpool(datasets, call, "replace", &[], &[vdev(&wanted.old)?, &new])
         }
@@ -276,7 +287,12 @@ fn add(datasets: &Datasets, call: &Call, wanted: &Add) -> Result<Value> {
         return Err(Error::invalid("add: no devices").remedy("give devices=/dev/disk/by-id/…"));
     }
     for device in &wanted.devices {
-        blank_only(datasets, device)?;
+        blank::ensure(
+            &datasets.host,
+            &datasets.programs,
+            device.path(),
+            wanted.wipe,
+        )?;
     }
     let mut words: Vec<String> = Vec::new();
     let class = match wanted.class.unwrap_or(Class::Data) {
@@ -292,17 +308,6 @@ fn add(datasets: &Datasets, call: &Call, wanted: &Add) -> Result<Value> {
     words.extend(wanted.devices.iter().map(ToString::to_string));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     zpool(datasets, call, "add", &[], &words)
-}
-
-fn blank_only(datasets: &Datasets, device: &Device) -> Result<()> {
-    match blank::content(&datasets.programs, device.path())? {
-        None => Ok(()),
-        Some(content) => Err(Error::new(
-            lazarette_plugin::ErrorKind::AlreadyExists,
-            format!("the device {device} is not blank: {content} is on it"),
-        )
-        .remedy("take a blank device, or empty this one yourself (wipefs --all)")),
-    }
 }
 
 #[cfg(test)]

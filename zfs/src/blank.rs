@@ -5,21 +5,25 @@ use std::path::Path;
 use std::time::Duration;
 
 use lazarette_plugin::command::Exit;
-use lazarette_plugin::{Error, ErrorKind, Result};
+use lazarette_plugin::{Error, ErrorKind, Host, Level, Result};
 
 use crate::programs::Programs;
 use crate::report;
-use crate::values::Device;
 
-/// blkid(8) reads a few sectors.
+/// blkid(8) reads a few sectors, cmp(1) those below.
 const LIMIT: Duration = Duration::from_secs(20);
+/// So many bytes at its beginning are zero on a blank device: what has no signature that blkid(8)
+/// knows may still be data.
+const ZEROS: &str = "1048576";
 /// The exit status of blkid(8) if it finds nothing.
 const NOTHING: i32 = 2;
+/// The exit status of cmp(1) if it finds a difference.
+const DIFFERENT: i32 = 1;
 
 /// What is on the device, for people; none: it is blank.
 ///
 /// # Errors
-/// `NotFound` if there is no such device, and what blkid(8) says.
+/// `NotFound` if there is no such device, and what blkid(8) and cmp(1) say.
 pub(crate) fn content(programs: &Programs, device: &Path) -> Result<Option<String>> {
     let real = fs::canonicalize(device).map_err(|e| {
         Error::new(
@@ -30,7 +34,10 @@ pub(crate) fn content(programs: &Programs, device: &Path) -> Result<Option<Strin
         .remedy("attach it, or name another: laz scan lists the blank ones")
     })?;
     let Some(found) = probe(programs, &real)? else {
-        return Ok(holder(&real));
+        return match holder(&real) {
+            Some(holder) => Ok(Some(holder)),
+            None => unknown(programs, &real),
+        };
     };
     if is_leftover(programs, &real, &found)? {
         return Ok(None);
@@ -38,26 +45,54 @@ pub(crate) fn content(programs: &Programs, device: &Path) -> Result<Option<Strin
     Ok(Some(found.describe()))
 }
 
+/// Sees to it that the device may be written on: it is blank, or all that is on it may be lost.
+///
+/// # Errors
+/// `AlreadyExists` saying what is on it; as [`content`].
+pub(crate) fn ensure(host: &Host, programs: &Programs, device: &Path, wipe: bool) -> Result<()> {
+    let Some(content) = content(programs, device)? else {
+        return Ok(());
+    };
+    let name = device.display();
+    if !wipe {
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            format!("the device {name} is not blank: {content} is on it"),
+        )
+        .remedy("take a blank device; or, if all that is on it may be lost, set wipe: true"));
+    }
+    host.log(Level::Warn, format!("wiping {name}: {content} is on it"));
+    self::wipe(programs, device)
+}
+
 /// Makes a device blank that is not in use.
 ///
 /// # Errors
 /// What wipefs(8) says, for one if it is in use.
-pub(crate) fn wipe(programs: &Programs, device: &Device) -> Result<()> {
+fn wipe(programs: &Programs, device: &Path) -> Result<()> {
+    let what = format!("cannot wipe {}", device.display());
     let wipefs = |path: &Path| {
         lazarette_plugin::command::Command::new(&programs.wipefs)
             .deadline(LIMIT)
             .args(["--all", "--quiet", "--"])
             .arg(path)
             .run()
-            .map_err(|e| report::explain(&e, &format!("cannot wipe {device}")))
+            .map_err(|e| report::explain(&e, &what))
     };
-    let real = fs::canonicalize(device.path())
-        .map_err(|e| Error::not_found(format!("there is no device {device}")).cause(e))?;
+    let real = fs::canonicalize(device).map_err(|e| Error::not_found(what.clone()).cause(e))?;
     // What is on partitions shows again when others are made in the same places.
     for partition in partitions(&real) {
         wipefs(&partition)?;
     }
-    wipefs(&real).map(drop)
+    wipefs(&real)?;
+    // Data of an unknown kind has no signature to take away.
+    lazarette_plugin::command::Command::new(&programs.blkdiscard)
+        .deadline(LIMIT)
+        .args(["--zeroout", "--length", ZEROS, "--"])
+        .arg(&real)
+        .run()
+        .map(drop)
+        .map_err(|e| report::explain(&e, &what))
 }
 
 /// What blkid(8) finds.
@@ -118,6 +153,28 @@ fn probe(programs: &Programs, device: &Path) -> Result<Option<Found>> {
     }
 }
 
+/// Whether a device without a signature is blank; else that it is not, in words.
+fn unknown(programs: &Programs, device: &Path) -> Result<Option<String>> {
+    let what = format!("cannot read {}", device.display());
+    let compared = lazarette_plugin::command::Command::new(&programs.cmp)
+        .deadline(LIMIT)
+        .args(["--quiet", "--bytes", ZEROS, "--"])
+        .arg(device)
+        .arg("/dev/zero")
+        .output()
+        .map_err(|e| report::explain(&e, &what))?;
+    match compared.exit {
+        Exit::Code(0) => Ok(None),
+        Exit::Code(DIFFERENT) => Ok(Some("data of an unknown kind".to_owned())),
+        exit => {
+            let said = String::from_utf8_lossy(&compared.stderr);
+            Err(Error::new(ErrorKind::Unreachable, what)
+                .cause(format!("{exit}: {}", said.trim()))
+                .remedy("check the device; nothing was written to it"))
+        }
+    }
+}
+
 /// Whether it is what a `zpool create` leaves that was killed: its two partitions, both empty.
 fn is_leftover(programs: &Programs, device: &Path, found: &Found) -> Result<bool> {
     if found.content.is_some() || found.table.as_deref() != Some("gpt") {
@@ -171,7 +228,92 @@ fn holder(device: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    /// A device, a file, on which blkid finds nothing; its tools but that one are real.
+    struct Stand {
+        directory: tempfile::TempDir,
+        programs: Programs,
+        device: std::path::PathBuf,
+    }
+
+    impl Stand {
+        fn new(content: &[u8]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let at = |name: &str| directory.path().join(name);
+            let program = |name: &str, script: &str| {
+                fs::write(at(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+                fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+                at(name)
+            };
+            let programs = Programs {
+                blkid: program("blkid", "exit 2"),
+                wipefs: program("wipefs", "exit 0"),
+                blkdiscard: program(
+                    "blkdiscard",
+                    r#"exec dd if=/dev/zero of="$5" bs="$3" count=1 conv=notrunc status=none"#,
+                ),
+                ..Programs::default()
+            };
+            fs::write(at("device"), content).unwrap();
+            Self {
+                programs,
+                device: at("device"),
+                directory,
+            }
+        }
+
+        fn content(&self) -> Result<Option<String>> {
+            content(&self.programs, &self.device)
+        }
+
+        fn ensure(&self, wipe: bool) -> Result<()> {
+            ensure(
+                &crate::health::tests::host(),
+                &self.programs,
+                &self.device,
+                wipe,
+            )
+        }
+    }
+
+    #[test]
+    fn what_no_tool_knows_is_still_data() {
+        let blank = Stand::new(&vec![0; 2 << 20]);
+        assert_eq!(blank.content().unwrap(), None);
+        let mut bytes = vec![0; 2 << 20];
+        bytes[(1 << 20) - 1] = 1;
+        let said = Stand::new(&bytes).content().unwrap();
+        assert_eq!(said.as_deref(), Some("data of an unknown kind"));
+    }
+
+    #[test]
+    fn data_of_an_unknown_kind_is_kept_unless_it_may_be_lost() {
+        let stand = Stand::new(&vec![7; 2 << 20]);
+        let error = stand.ensure(false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists);
+        let said = error.to_string();
+        assert!(
+            said.contains("is not blank: data of an unknown kind"),
+            "{said}"
+        );
+        assert_eq!(fs::read(&stand.device).unwrap(), vec![7; 2 << 20]);
+        stand.ensure(true).unwrap();
+        assert_eq!(stand.content().unwrap(), None, "what was wiped is blank");
+        stand.ensure(false).unwrap();
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_compared_is_not_blank() {
+        let mut stand = Stand::new(&[0; 4096]);
+        stand.programs.cmp = stand.directory.path().join("absent");
+        assert!(stand.content().is_err());
+        stand.programs.cmp = "/bin/sh".into();
+        let error = stand.content().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+    }
 
     #[test]
     fn what_blkid_finds_is_told_in_words() {

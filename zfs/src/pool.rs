@@ -270,18 +270,7 @@ fn import(host: &Host, programs: &Programs, config: &Config, pool: &Importable) 
 /// Makes the pool on devices on which nothing is.
 fn make(host: &Host, programs: &Programs, pool: &PoolName, create: &Create) -> Result<()> {
     for device in create.all() {
-        let Some(content) = blank::content(programs, device.path())? else {
-            continue;
-        };
-        if !create.wipe {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("the device {device} is not blank: {content} is on it"),
-            )
-            .remedy("take a blank device; or, if all that is on it may be lost, set wipe: true"));
-        }
-        host.log(Level::Warn, format!("wiping {device}: {content} is on it"));
-        blank::wipe(programs, device)?;
+        blank::ensure(host, programs, device.path(), create.wipe)?;
     }
     let mut command = programs
         .zpool(CREATE)

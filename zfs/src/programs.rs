@@ -22,6 +22,10 @@ pub(crate) struct Programs {
     pub(crate) blkid: PathBuf,
     /// wipefs(8).
     pub(crate) wipefs: PathBuf,
+    /// cmp(1).
+    pub(crate) cmp: PathBuf,
+    /// blkdiscard(8).
+    pub(crate) blkdiscard: PathBuf,
     /// What udev names zvols with: prints a device's zvol.
     pub(crate) zvol_id: PathBuf,
     /// The directory with a directory for each imported pool.
@@ -40,6 +44,8 @@ impl Default for Programs {
             zfs: "/usr/sbin/zfs".into(),
             blkid: "/usr/sbin/blkid".into(),
             wipefs: "/usr/sbin/wipefs".into(),
+            cmp: "/usr/bin/cmp".into(),
+            blkdiscard: "/usr/sbin/blkdiscard".into(),
             zvol_id: "/usr/lib/udev/zvol_id".into(),
             kstat: "/proc/spl/kstat/zfs".into(),
             module_version: "/sys/module/zfs/version".into(),

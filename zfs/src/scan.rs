@@ -34,7 +34,8 @@ pub(crate) fn all(programs: &Programs) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = pools.iter().map(pool).collect();
     let links = links(Path::new("/dev/disk/by-id"));
     for (device, size) in disks(Path::new("/sys/class/block")) {
-        if blank::content(programs, &device)?.is_none() {
+        // What cannot be read is not blank, and hides nothing else that is there.
+        if matches!(blank::content(programs, &device), Ok(None)) {
             let name = links
                 .iter()
                 .find(|(_, target)| *target == device)
