@@ -8,6 +8,7 @@ use lazarette_plugin::{Action, ActionOn, Call, Error, JsonSchema, NoParameters, 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::cache::Cache;
 use crate::context::Inner;
 use crate::group;
 use crate::lvm::{Devices, Time};
@@ -102,6 +103,16 @@ pub(crate) fn all() -> Vec<Action> {
             "trim",
             "Give the space of deleted files back to the thin pool or the device",
         ),
+        Action::new::<Cache>(
+            ActionOn::Volume,
+            "cache",
+            "Let a fast device of the group hold what is used most",
+        ),
+        Action::new::<NoParameters>(
+            ActionOn::Volume,
+            "uncache",
+            "Write back what the cache holds, and take it away",
+        ),
         Action::new::<Tags>(ActionOn::Volume, "tag", "Add LVM tags, or take them away"),
     ];
     for action in &mut all {
@@ -146,6 +157,11 @@ impl Inner {
             ("trim", Some(volume)) => {
                 parameters::<NoParameters>(action, given)?;
                 self.trim(call, volume)
+            }
+            ("cache", Some(volume)) => self.cache(call, volume, &parameters(action, given)?),
+            ("uncache", Some(volume)) => {
+                parameters::<NoParameters>(action, given)?;
+                self.uncache(call, volume)
             }
             ("tag", Some(volume)) => self.change_tags(call, volume, &parameters(action, given)?),
             _ => Err(Error::unsupported(action, "lvm")
@@ -276,6 +292,9 @@ impl Inner {
         let partial = |l: &&Logical| l.is_public() && l.health.contains("partial");
         for logical in look.all.iter().filter(partial) {
             let full = self.full(&logical.name);
+            if self.do_without_cache(time, &look, logical, remove_lost)? {
+                continue;
+            }
             if logical.sync.is_some() {
                 call.progress(&format!("repairing {full}"), None);
                 let words = ["lvconvert", "--repair", "--yes", "--", &full];

@@ -93,7 +93,7 @@ impl StorageContext for LvmContext {
     /// the kernel lets nobody else grow an ext4 that is mounted.
     fn privileges() -> Privileges {
         let capabilities = ["SYS_ADMIN", "MKNOD", "CHOWN", "IPC_LOCK", "SYS_RESOURCE"];
-        // The last one is what pvmove(8) moves with.
+        // dm_mirror is what pvmove(8) moves with.
         let modules = [
             "dm_mod",
             "dm_snapshot",
@@ -101,6 +101,8 @@ impl StorageContext for LvmContext {
             "dm_raid",
             "dm_crypt",
             "dm_mirror",
+            "dm_cache",
+            "dm_cache_smq",
         ];
         Privileges {
             capabilities: capabilities.map(String::from).into(),

@@ -50,7 +50,7 @@ pub(crate) fn row(name: &str, tags: &str, more: &[(&str, &str)]) -> Value {
         "lv_layout": "linear", "lv_role": "public", "data_percent": "", "metadata_percent": "",
         "sync_percent": "", "lv_health_status": "", "lv_active": "1", "lv_device_open": "0",
         "lv_suspended": "0", "lv_merging": "0", "lv_snapshot_invalid": "0",
-        "lv_permissions": "writeable",
+        "lv_permissions": "writeable", "cache_mode": "", "cache_dirty_blocks": "",
     });
     for (column, value) in more {
         row[*column] = json!(value);

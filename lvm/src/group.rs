@@ -49,6 +49,9 @@ pub(crate) fn open(lvm: &Lvm, host: &Host, time: Time<'_>, config: &Config) -> R
         // From now on a device of somebody else's that hangs does not matter.
         let paths = group.devices.values().cloned().collect();
         lvm.configure(&Devices::Only(paths))?;
+    } else if !found.namesakes.is_empty() {
+        // The missing one must be seen when it comes back, and a name must mean one group.
+        lvm.configure(&Devices::Except(found.namesakes))?;
     }
     device_mapper::tidy(lvm, host, time, &group)?;
     activate(lvm, host, time, &group, found.group.missing > 0)?;
@@ -83,6 +86,8 @@ pub(crate) fn close(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> Re
 struct Found {
     group: report::Group,
     devices: BTreeMap<String, PathBuf>,
+    /// The devices of other volume groups of the same name.
+    namesakes: Vec<PathBuf>,
 }
 
 /// The volume group that is meant; refused if that is not certain.
@@ -135,7 +140,16 @@ fn find(lvm: &Lvm, time: Time<'_>, config: &Config) -> Result<Option<Found>> {
         (p.uuid.clone(), devices::stable(&node))
     };
     let devices = devices.map(named).collect();
-    Ok(Some(Found { group, devices }))
+    let namesakes = physicals
+        .iter()
+        .filter(|p| p.group == name && p.group_uuid != group.uuid && p.name.starts_with("/dev/"))
+        .map(|p| p.name.clone().into())
+        .collect();
+    Ok(Some(Found {
+        group,
+        devices,
+        namesakes,
+    }))
 }
 
 fn refuse_duplicates(name: &str, all: &[Physical], ours: &[&Physical]) -> Result<()> {
@@ -370,3 +384,7 @@ fn ensure_pool(
     );
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// From so many per cent on, a pool or a thick snapshot needs attention.
 const FULL: f64 = 80.0;
 
+/// A cache is shown as an activity that never ends.
+const CACHE: &str = "cache";
+
 /// The thread, and what it has found.
 pub(crate) struct Monitor {
     shared: Arc<Shared>,
@@ -101,8 +104,9 @@ impl Shared {
     /// Waits for the next look. Whether there is to be one.
     fn sleep(&self) -> bool {
         let state = self.lock();
-        let busy =
-            state.health.state != HealthState::Healthy || !state.health.activities.is_empty();
+        let goes_on = |a: &Activity| a.name != CACHE;
+        let busy = state.health.state != HealthState::Healthy
+            || state.health.activities.iter().any(goes_on);
         let pause = if busy { ALERT } else { CALM };
         let (state, _) = self
             .wake
@@ -272,6 +276,14 @@ fn trouble(logical: &Logical, incomplete: bool) -> Option<(HealthState, String)>
         let why = format!("the snapshot {name} ran full and is lost: remove it");
         return Some((HealthState::Degraded, why));
     }
+    if logical.is_pool() && logical.health == "out_of_data" {
+        let why = format!(
+            "{name} is full (100 % of {}): writes that need space fail, what is there is read; \
+             extend it (laz pool extend CONTEXT) or remove volumes",
+            readable(logical.size)
+        );
+        return Some((HealthState::Degraded, why));
+    }
     if !logical.health.is_empty() {
         return Some((HealthState::Degraded, format!("{name}: {}", logical.health)));
     }
@@ -291,10 +303,14 @@ fn trouble(logical: &Logical, incomplete: bool) -> Option<(HealthState, String)>
     ))
 }
 
-/// Copies that are being brought into step, and snapshots that are merged back.
+/// Copies that are being brought into step, snapshots that are merged back, caches.
 fn activities(logicals: &[Logical]) -> Vec<Activity> {
     let mut all = Vec::new();
     for logical in logicals.iter().filter(|l| l.is_public()) {
+        if logical.is_cached() {
+            all.push(cache(logical));
+            continue;
+        }
         if let Some(sync) = logical.sync.filter(|s| *s < 100.0) {
             #[expect(clippy::cast_possible_truncation, reason = "a share of progress")]
             let share = (sync / 100.0) as f32;
@@ -313,6 +329,21 @@ fn activities(logicals: &[Logical]) -> Vec<Activity> {
         }
     }
     all
+}
+
+/// How full a volume's cache is, and how much of it is not written back.
+fn cache(logical: &Logical) -> Activity {
+    let mut detail = format!("{}: {}", logical.name, logical.cache_mode);
+    if logical.dirty > 0 {
+        detail.push_str(&format!(", {} blocks to be written back", logical.dirty));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
+    let share = logical.data.map(|percent| (percent / 100.0) as f32);
+    Activity {
+        name: CACHE.into(),
+        share,
+        detail: Some(detail),
+    }
 }
 
 /// Lets pools and thick snapshots grow that are as full as the policy says.

@@ -104,3 +104,40 @@ fn what_is_as_full_as_the_policy_says_grows() {
         "it cannot be saved any more"
     );
 }
+
+#[test]
+fn a_pool_that_is_full_says_what_still_works() {
+    let full = changed("pool", |pool| {
+        pool.data = Some(100.0);
+        pool.health = "out_of_data".into();
+    });
+    let health = judge(&group(), &full, &[]);
+    assert_eq!(health.state, HealthState::Degraded);
+    let reason = health.reason.unwrap();
+    assert!(
+        reason.contains("pool is full (100 %") && reason.contains("laz pool extend"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_cache_is_shown_with_its_mode_and_how_much_it_holds() {
+    let all = changed("lz-1", |slow| {
+        slow.layout = vec!["cache".into()];
+        slow.cache_mode = "writeback".into();
+        slow.data = Some(25.0);
+        slow.dirty = 7;
+        // So LVM calls the share that is not written back.
+        slow.sync = Some(1.0);
+    });
+    let health = judge(&group(), &all, &[]);
+    assert_eq!(health.state, HealthState::Healthy);
+    let shown: Vec<_> = health
+        .activities
+        .iter()
+        .map(|a| (&*a.name, a.share))
+        .collect();
+    assert_eq!(shown, [("cache", Some(0.25))]);
+    let detail = health.activities[0].detail.as_deref();
+    assert_eq!(detail, Some("lz-1: writeback, 7 blocks to be written back"));
+}

@@ -6,6 +6,7 @@
 //! | [`options`] | what is configured: the volume group, a volume's options |
 //! | [`file_system`] | ext4, XFS and btrfs, and what can be said when they are made |
 //! | [`actions`] | what can be done to a group beyond what every kind can do |
+//! | [`cache`] | fast devices before volumes |
 //! | `context` | the storage context itself |
 //! | `group` | the volume group: found, made, activated |
 //! | `volume`, `snapshot`, `copy`, `resize` | what is done with volumes |
@@ -21,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod actions;
+pub mod cache;
 pub mod file_system;
 pub mod options;
 pub mod values;

@@ -89,6 +89,8 @@ pub(crate) enum Devices {
     All,
     /// These, by any of their paths.
     Only(Vec<PathBuf>),
+    /// All but these.
+    Except(Vec<PathBuf>),
 }
 
 impl Lvm {
@@ -184,15 +186,28 @@ fn settings(devices: &Devices) -> String {
     text.push_str("devices {\n    obtain_device_list_from_udev=0\n");
     text.push_str("    external_device_info_source=\"none\"\n    use_devicesfile=0\n");
     text.push_str("    issue_discards=1\n");
-    if let Devices::Only(paths) = devices {
+    let filter = |verdict: char, paths: &[PathBuf]| {
         let mut filter = String::new();
         for path in paths {
             let escaped = escape(&path.to_string_lossy());
-            write!(filter, "\"a|^{escaped}$|\",").expect("a String takes all");
+            write!(filter, "\"{verdict}|^{escaped}$|\",").expect("a String takes all");
         }
-        text.push_str("    global_filter=[");
-        text.push_str(&filter);
-        text.push_str("\"r|.*|\"]\n");
+        filter
+    };
+    match devices {
+        Devices::All => {}
+        Devices::Only(paths) => {
+            let filter = filter('a', paths);
+            text.push_str(&format!("    global_filter=[{filter}\"r|.*|\"]\n"));
+        }
+        // What no pattern matches is looked at.
+        Devices::Except(paths) => {
+            let filter = filter('r', paths);
+            text.push_str(&format!(
+                "    global_filter=[{}]\n",
+                filter.trim_end_matches(',')
+            ));
+        }
     }
     text.push_str("}\n");
     text
@@ -229,6 +244,9 @@ mod tests {
             \"a|^/dev/disk/by-id/nvme-eui[.]00[+]1$|\",\"r|.*|\"]";
         assert!(text.contains(wanted), "{text}");
         assert!(!settings(&Devices::All).contains("filter"));
+        let text = settings(&Devices::Except(vec!["/dev/sdb".into(), "/dev/sdc".into()]));
+        let wanted = "global_filter=[\"r|^/dev/sdb$|\",\"r|^/dev/sdc$|\"]\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

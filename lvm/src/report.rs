@@ -88,12 +88,17 @@ pub(crate) struct Logical {
     /// A thick snapshot that ran full.
     pub(crate) invalid: bool,
     pub(crate) writable: bool,
+    /// `writethrough`, `writeback`; empty if it has no cache.
+    pub(crate) cache_mode: String,
+    /// Blocks of its cache that are not written back yet; 0 if that is not known.
+    pub(crate) dirty: u64,
 }
 
 impl Logical {
     pub(crate) const COLUMNS: &str = "lv_name,lv_uuid,lv_dm_path,lv_size,lv_tags,pool_lv,origin,\
         lv_layout,lv_role,data_percent,metadata_percent,sync_percent,lv_health_status,lv_active,\
-        lv_device_open,lv_suspended,lv_merging,lv_snapshot_invalid,lv_permissions";
+        lv_device_open,lv_suspended,lv_merging,lv_snapshot_invalid,lv_permissions,\
+        cache_mode,cache_dirty_blocks";
 
     pub(crate) fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|t| t == tag)
@@ -114,6 +119,11 @@ impl Logical {
     /// Whether it is for people, not a part of another one.
     pub(crate) fn is_public(&self) -> bool {
         self.role.iter().any(|r| r == "public") && !self.name.starts_with('[')
+    }
+
+    /// Whether a cache is before it. Its own part is its `origin` then.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.has_layout("cache") && self.is_public()
     }
 
     /// Whether it can do without a device.
@@ -188,6 +198,8 @@ fn logical(row: &Row) -> Result<Logical> {
         invalid: row.flag("lv_snapshot_invalid")?,
         // Unknown of what is not active.
         writable: !row.text("lv_permissions")?.starts_with("read-only"),
+        cache_mode: row.text("cache_mode")?,
+        dirty: row.number("cache_dirty_blocks")?,
     })
 }
 
@@ -211,7 +223,7 @@ impl Row {
 
     fn number(&self, column: &str) -> Result<u64> {
         let text = self.text(column)?;
-        // A missing device has no size.
+        // A missing device has no size, and what has no cache no blocks of it.
         if text.is_empty() {
             return Ok(0);
         }

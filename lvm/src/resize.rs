@@ -12,7 +12,7 @@ use crate::options::VolumeOptions;
 use crate::report::Logical;
 use crate::values::{Size, readable};
 use crate::volume::Look;
-use crate::{encryption, message, mounts};
+use crate::{cache, encryption, message, mounts};
 
 impl Inner {
     /// Gives the volume the size that its options say.
@@ -117,6 +117,7 @@ impl Inner {
             self.full(&found.name),
             readable(found.size)
         );
+        cache::refuse_cached(found, &what)?;
         if volume.options.key.is_some() {
             return Err(Error::invalid(what)
                 .cause("it is encrypted, which is only made larger")

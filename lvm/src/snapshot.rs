@@ -9,7 +9,7 @@ use crate::options::VolumeOptions;
 use crate::report::Logical;
 use crate::values::Size;
 use crate::volume::Look;
-use crate::{encryption, stamp};
+use crate::{cache, encryption, stamp};
 
 /// What a snapshot is to be.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,7 @@ impl Inner {
         shape: Branch,
     ) -> Result<()> {
         let full = self.full(&found.name);
+        cache::refuse_cached(found, &format!("cannot take a snapshot of {full}"))?;
         let size = match shape {
             Branch::Thick(bytes) => Some(format!("{bytes}b")),
             Branch::Still | Branch::Lively => None,

@@ -86,7 +86,7 @@ fn from_text(text: &str) -> Option<VolumeId> {
 /// Whether a logical volume was made by us: by its name, as one that was taken over may have
 /// tags of ours for a moment.
 pub(crate) fn is_ours(logical: &Logical) -> bool {
-    ["lz-", "lzs-", "lzh-"].iter().any(|prefix| {
+    ["lz-", "lzs-", "lzh-", "lzc-"].iter().any(|prefix| {
         let rest = logical.name.strip_prefix(prefix);
         rest.is_some_and(|rest| rest.len() == UUID && from_text(rest).is_some())
     })
@@ -107,6 +107,11 @@ pub(crate) fn name_of_helper(id: VolumeId) -> String {
     format!("lzh-{id}")
 }
 
+/// The name of what holds a volume's cache.
+pub(crate) fn name_of_cache(id: VolumeId) -> String {
+    format!("lzc-{id}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +122,7 @@ mod tests {
             r#"{{"report":[{{"lv":[{{"lv_name":"a","lv_uuid":"u","lv_dm_path":"/dev/mapper/f-a","lv_size":"4194304",
             "lv_tags":"{tags}","pool_lv":"","origin":"","lv_layout":"linear","lv_role":"public","data_percent":"",
             "metadata_percent":"","sync_percent":"","lv_health_status":"","lv_active":"1","lv_device_open":"0",
-            "lv_suspended":"0","lv_merging":"0","lv_snapshot_invalid":"0","lv_permissions":"writeable"}}]}}]}}"#
+            "lv_suspended":"0","lv_merging":"0","lv_snapshot_invalid":"0","lv_permissions":"writeable","cache_mode":"","cache_dirty_blocks":""}}]}}]}}"#
         );
         report::logicals(&row).unwrap().remove(0)
     }

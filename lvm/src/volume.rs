@@ -31,6 +31,12 @@ impl Look {
         self.all.iter().find(|l| l.name == name)
     }
 
+    /// What lies beneath the cache of a logical volume that has one, else itself.
+    pub(crate) fn beneath<'a>(&'a self, found: &'a Logical) -> &'a Logical {
+        let origin = found.is_cached().then(|| self.named(&found.origin));
+        origin.flatten().unwrap_or(found)
+    }
+
     /// The one with that tag.
     pub(crate) fn tagged(&self, tag: &str) -> Option<&Logical> {
         self.all.iter().find(|l| l.has_tag(tag))
@@ -332,8 +338,9 @@ impl Inner {
             }
         }
         let wanted = options.layout.map(Layout::name);
-        if let Some(wanted) = wanted.filter(|w| !found.layout.iter().any(|l| l == w)) {
-            return differs("type", found.layout.join(","), wanted.to_owned());
+        let layout = &look.beneath(found).layout;
+        if let Some(wanted) = wanted.filter(|w| !layout.iter().any(|l| l == w)) {
+            return differs("type", layout.join(","), wanted.to_owned());
         }
         Ok(())
     }
@@ -450,6 +457,10 @@ impl Inner {
         };
         let stolen = volume.options.logical_volume.is_some() && stamp::is_ours(&found);
         if stolen || !volume.options.is_deleted() {
+            let own = format!("[{}_cvol]", stamp::name_of_cache(volume.id));
+            if found.is_cached() && found.pool == own {
+                self.flush(time, &found)?;
+            }
             return Ok(Removed::AlreadyAbsent);
         }
         self.refuse_origin(&look, volume.id, &found)?;
@@ -460,12 +471,13 @@ impl Inner {
         Ok(Removed::Removed)
     }
 
-    /// Removes what is left of an interrupted rollback or clone.
+    /// Removes what is left of an interrupted rollback, clone or cache.
     pub(crate) fn remove_helper(&self, time: Time<'_>, look: &Look, id: VolumeId) -> Result<()> {
-        match look.named(&stamp::name_of_helper(id)) {
-            Some(helper) => self.lvremove(time, &helper.name),
-            None => Ok(()),
+        let names = [stamp::name_of_helper(id), stamp::name_of_cache(id)];
+        for left in names.iter().filter_map(|name| look.named(name)) {
+            self.lvremove(time, &left.name)?;
         }
+        Ok(())
     }
 
     pub(crate) fn lvremove(&self, time: Time<'_>, name: &str) -> Result<()> {
