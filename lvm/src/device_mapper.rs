@@ -29,33 +29,73 @@ const UUID: usize = 32;
 /// As many devices lie on top of each other at most: a snapshot of a raid in a cached pool.
 const LAYERS: usize = 8;
 
-/// Sets right what a killed command has left: devices that are suspended, which makes all I/O
-/// wait, and devices of logical volumes that are no more.
-pub(crate) fn tidy(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> Result<()> {
-    let prefix = format!("LVM-{}", plain(&group.uuid));
-    let of_group = || -> Result<Vec<Mapped>> {
+/// What the device mapper and LVM say of a group at one moment.
+struct Sight {
+    mapped: Vec<Mapped>,
+    orphans: Vec<Mapped>,
+    /// Names in `/dev/mapper` behind which there is nothing.
+    stale: Vec<String>,
+}
+
+impl Sight {
+    fn of(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Self> {
+        let prefix = prefix_of(&group.uuid);
+        let nodes = names_in(Path::new("/dev/mapper"));
+        // In this order: a logical volume is known before it is mapped, and mapped before it has
+        // a node.
         let mut mapped = list(lvm, time)?;
+        let stale = stale(nodes, &group.name, &mapped);
         mapped.retain(|m| m.uuid.starts_with(&prefix));
-        Ok(mapped)
-    };
-    if of_group()?.iter().any(|m| m.suspended) {
+        let logicals = lvm.logicals(time, &group.name)?;
+        let known = logicals.iter().map(|l| plain(&l.uuid)).collect();
+        Ok(Self {
+            orphans: orphans(&mapped, &prefix, &known),
+            mapped,
+            stale,
+        })
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.mapped.iter().any(|m| m.suspended)
+    }
+}
+
+/// Whether there is something that a killed command has left, or that one at work has now.
+pub(crate) fn is_untidy(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<bool> {
+    let sight = Sight::of(lvm, time, group)?;
+    Ok(sight.is_suspended() || !sight.orphans.is_empty() || !sight.stale.is_empty())
+}
+
+/// Sets right what a killed command has left: devices that are suspended, which makes all I/O
+/// wait, devices of logical volumes that are no more, nodes without a device.
+pub(crate) fn tidy(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> Result<()> {
+    let mut sight = Sight::of(lvm, time, group)?;
+    if sight.is_suspended() {
         resume(lvm, host, time, group)?;
+        sight = Sight::of(lvm, time, group)?;
     }
     // What another one lies on is free when that is gone: a raid's parts after the raid.
     for _ in 0..LAYERS {
-        // In this order: a logical volume is known before it is mapped.
-        let mapped = of_group()?;
-        let logicals = lvm.logicals(time, &group.name)?;
-        let known = logicals.iter().map(|l| plain(&l.uuid)).collect();
-        let orphans = orphans(&mapped, &prefix, &known);
-        if orphans.is_empty() {
+        if sight.orphans.is_empty() {
             break;
         }
-        for orphan in orphans {
-            remove(lvm, host, time, &orphan.name)?;
+        for orphan in &sight.orphans {
+            let removed = remove(lvm, host, time, &orphan.name);
+            // A command that is at work may have been quicker.
+            if removed.is_err() && list(lvm, time)?.iter().any(|m| m.uuid == orphan.uuid) {
+                return removed;
+            }
         }
+        sight = Sight::of(lvm, time, group)?;
     }
-    Ok(())
+    match sight.stale.is_empty() {
+        true => Ok(()),
+        false => make_nodes(lvm, time),
+    }
+}
+
+fn prefix_of(group: &str) -> String {
+    format!("LVM-{}", plain(group))
 }
 
 fn remove(lvm: &Lvm, host: &Host, time: Time<'_>, name: &str) -> Result<()> {
@@ -70,7 +110,7 @@ fn remove(lvm: &Lvm, host: &Host, time: Time<'_>, name: &str) -> Result<()> {
 }
 
 /// Lets I/O to suspended devices go on. LVM's lock makes it wait for a command that is at work.
-pub(crate) fn resume(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> Result<()> {
+fn resume(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> Result<()> {
     let text = format!(
         "resuming {}, which a killed command has left suspended",
         group.name
@@ -82,14 +122,14 @@ pub(crate) fn resume(lvm: &Lvm, host: &Host, time: Time<'_>, group: &Group) -> R
 
 /// Whether anything of the group with that UUID is active.
 pub(crate) fn is_active(lvm: &Lvm, time: Time<'_>, uuid: &str) -> Result<bool> {
-    let prefix = format!("LVM-{}", plain(uuid));
+    let prefix = prefix_of(uuid);
     let mapped = list(lvm, time)?;
     Ok(mapped.iter().any(|m| m.uuid.starts_with(&prefix)))
 }
 
 /// The names of our encrypted devices that lie on logical volumes of the group.
 pub(crate) fn encrypted(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Vec<String>> {
-    let prefix = format!("LVM-{}", plain(&group.uuid));
+    let prefix = prefix_of(&group.uuid);
     let lies_on_group = |name: &str| {
         let Ok(node) = fs::canonicalize(Path::new("/dev/mapper").join(name)) else {
             return false;
@@ -107,7 +147,7 @@ pub(crate) fn encrypted(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Vec<
     Ok(names)
 }
 
-/// Makes the nodes in `/dev/mapper` that are missing.
+/// Makes the nodes in `/dev/mapper` that are missing, and takes away those without a device.
 pub(crate) fn make_nodes(lvm: &Lvm, time: Time<'_>) -> Result<()> {
     Command::new(&lvm.programs.dmsetup)
         .arg("mknodes")
@@ -142,12 +182,27 @@ fn parse(text: &str) -> Vec<Mapped> {
 }
 
 /// Those of logical volumes that are not known, and that nothing uses.
-fn orphans<'a>(mapped: &'a [Mapped], prefix: &str, known: &BTreeSet<String>) -> Vec<&'a Mapped> {
+fn orphans(mapped: &[Mapped], prefix: &str, known: &BTreeSet<String>) -> Vec<Mapped> {
     let unknown = |m: &&Mapped| {
-        let logical = m.uuid[prefix.len()..].get(..UUID);
+        let logical = m.uuid.get(prefix.len()..).and_then(|rest| rest.get(..UUID));
         !m.open && logical.is_some_and(|uuid| !known.contains(uuid))
     };
-    mapped.iter().filter(unknown).collect()
+    mapped.iter().filter(unknown).cloned().collect()
+}
+
+/// Those of `nodes` that are called as our logical volumes in `group` are, and are not mapped.
+fn stale(mut nodes: Vec<String>, group: &str, mapped: &[Mapped]) -> Vec<String> {
+    // The device mapper's names have the dashes of their parts twice.
+    let ours = format!("{}-lz", group.replace('-', "--"));
+    nodes.retain(|node| node.starts_with(&ours) && !mapped.iter().any(|m| m.name == *node));
+    nodes
+}
+
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn plain(uuid: &str) -> String {
@@ -180,6 +235,21 @@ mod tests {
         let found = orphans(&ours, &prefix, &BTreeSet::from([one]));
         let names: Vec<&str> = found.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["fast-two"]);
+    }
+
+    #[test]
+    fn only_our_own_nodes_without_a_device_are_stale() {
+        let mapped = parse("my--fast-lz--1|LVM-x|Active|0\n");
+        let nodes = [
+            "control",
+            "my--fast-lz--1",
+            "my--fast-lz--2",
+            "my--fast-lzs--3",
+            "my--fast-home",
+            "other-lz--4",
+        ];
+        let found = stale(nodes.map(String::from).to_vec(), "my-fast", &mapped);
+        assert_eq!(found, ["my--fast-lz--2", "my--fast-lzs--3"]);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! How the volume group is, found out by a thread of its own with programs that are killed when
-//! they take too long; and what it does by itself: growing, and resuming what a killed command has
-//! left suspended. [`Monitor::health`] only tells what was found last.
+//! they take too long; and what it does by itself: growing, and setting right what a killed command
+//! has left. [`Monitor::health`] only tells what was found last.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -59,7 +59,7 @@ impl Monitor {
             .name("health".into())
             .spawn(move || {
                 let mut course = Course::default();
-                while looking.sleep() {
+                while looking.sleep(course.untidy) {
                     let health = look(&inner, &mut course);
                     looking.tell(&inner.host, health);
                 }
@@ -101,11 +101,12 @@ impl Shared {
         }
     }
 
-    /// Waits for the next look. Whether there is to be one.
-    fn sleep(&self) -> bool {
+    /// Waits for the next look, which is to come `soon` or not. Whether there is to be one.
+    fn sleep(&self, soon: bool) -> bool {
         let state = self.lock();
         let goes_on = |a: &Activity| a.name != CACHE;
-        let busy = state.health.state != HealthState::Healthy
+        let busy = soon
+            || state.health.state != HealthState::Healthy
             || state.health.activities.iter().any(goes_on);
         let pause = if busy { ALERT } else { CALM };
         let (state, _) = self
@@ -119,8 +120,8 @@ impl Shared {
 /// What follows from one look to the next.
 #[derive(Default)]
 struct Course {
-    /// Something was suspended at the last look: nobody is at work that long.
-    suspended: bool,
+    /// Something was suspended or left over at the last look: nobody is at work that long.
+    untidy: bool,
     /// A device was missing.
     incomplete: bool,
     /// What was last said of growing that failed.
@@ -150,11 +151,11 @@ fn observe(inner: &Inner, time: Time<'_>, course: &mut Course) -> Result<Health>
     }
     course.incomplete = !missing.is_empty();
     let logicals = inner.lvm.logicals(time, &inner.group.name)?;
-    let suspended = logicals.iter().any(|l| l.suspended);
-    if suspended && course.suspended {
-        device_mapper::resume(&inner.lvm, &inner.host, time, &inner.group)?;
+    let untidy = device_mapper::is_untidy(&inner.lvm, time, &inner.group)?;
+    if untidy && course.untidy {
+        device_mapper::tidy(&inner.lvm, &inner.host, time, &inner.group)?;
     }
-    course.suspended = suspended;
+    course.untidy = untidy;
     if let Some(policy) = &inner.config.autoextend
         && missing.is_empty()
     {

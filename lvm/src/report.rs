@@ -83,7 +83,6 @@ pub(crate) struct Logical {
     pub(crate) health: String,
     pub(crate) active: bool,
     pub(crate) open: bool,
-    pub(crate) suspended: bool,
     pub(crate) merging: bool,
     /// A thick snapshot that ran full.
     pub(crate) invalid: bool,
@@ -97,7 +96,7 @@ pub(crate) struct Logical {
 impl Logical {
     pub(crate) const COLUMNS: &str = "lv_name,lv_uuid,lv_dm_path,lv_size,lv_tags,pool_lv,origin,\
         lv_layout,lv_role,data_percent,metadata_percent,sync_percent,lv_health_status,lv_active,\
-        lv_device_open,lv_suspended,lv_merging,lv_snapshot_invalid,lv_permissions,\
+        lv_device_open,lv_merging,lv_snapshot_invalid,lv_permissions,\
         cache_mode,cache_dirty_blocks";
 
     pub(crate) fn has_tag(&self, tag: &str) -> bool {
@@ -193,7 +192,6 @@ fn logical(row: &Row) -> Result<Logical> {
         health: row.text("lv_health_status")?,
         active: row.flag("lv_active")?,
         open: row.flag("lv_device_open")?,
-        suspended: row.flag("lv_suspended")?,
         merging: row.flag("lv_merging")?,
         invalid: row.flag("lv_snapshot_invalid")?,
         // Unknown of what is not active.
