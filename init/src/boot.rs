@@ -17,7 +17,7 @@ use crate::layout::Layout;
 use crate::network;
 use crate::phase::{Outcome, Phase};
 use crate::service::{Service, Spec, log, spawn_thread};
-use crate::{config_disk, early, emergency, engines, hostid, modules, runcmd, sources};
+use crate::{config_disk, devices, early, emergency, engines, hostid, modules, runcmd, sources};
 
 /// The name of a machine that was given none.
 const DEFAULT_HOSTNAME: &str = "lazarette";
@@ -54,7 +54,7 @@ pub struct Boot {
 }
 
 /// The phases, in order.
-pub const PHASES: [Phase<Boot>; 12] = [
+pub const PHASES: [Phase<Boot>; 13] = [
     Phase {
         name: "early-mounts",
         run: early_mounts,
@@ -94,6 +94,10 @@ pub const PHASES: [Phase<Boot>; 12] = [
     Phase {
         name: "system-docker",
         run: system_docker,
+    },
+    Phase {
+        name: "devices",
+        run: devices,
     },
     Phase {
         name: "core",
@@ -229,6 +233,10 @@ fn system_docker(boot: &mut Boot) -> Result<Outcome, Error> {
         }
     };
     ready(service, engines::ENGINE_LIMIT)
+}
+
+fn devices(boot: &mut Boot) -> Result<Outcome, Error> {
+    devices::start(&boot.layout, devices::LIMIT, &|| boot.is_stopping())
 }
 
 fn core(boot: &mut Boot) -> Result<Outcome, Error> {

@@ -18,6 +18,7 @@
 //! | [`cmdline`], [`config_disk`], [`sources`] | where the cloud-config comes from |
 //! | [`network`] | addresses, routes, DHCP, `/etc/hosts`, `/etc/resolv.conf` |
 //! | [`service`] | one supervised program: notify socket, log, cgroup, restarts |
+//! | [`devices`] | stable names of devices: udev, in a container of system Docker's |
 //! | [`engines`] | how system Docker, core and user Docker are started |
 //! | [`runcmd`], [`emergency`] | the operator's commands; a shell on the console |
 //! | [`shutdown`] | the way down, in one budget |
@@ -34,6 +35,7 @@ pub mod client;
 pub mod cmdline;
 pub mod config_disk;
 pub mod console;
+pub mod devices;
 pub mod early;
 pub mod emergency;
 pub mod engines;

@@ -45,12 +45,19 @@ fn boot_brings_up_all_parts_with_init_as_pid_1(guest: &Guest) -> Result<()> {
         let done = matches!(phase["state"].as_str(), Some("done" | "skipped"));
         ensure!(done, "a phase of the boot was not done: {phase}");
     }
-    for name in ["early-mounts", "system-docker", "core", "user-docker"] {
+    for name in [
+        "early-mounts",
+        "system-docker",
+        "devices",
+        "core",
+        "user-docker",
+    ] {
         let found = phases
             .iter()
             .any(|p| p["name"] == name && p["state"] == "done");
         ensure!(found, "phase {name} is missing: {record}");
     }
+    disks_have_their_names_before_contexts_open(guest, phases)?;
     let status = guest.status()?;
     ensure!(status.ready && status.problems.is_empty(), "{status:?}");
     ensure!(
@@ -78,6 +85,29 @@ fn boot_brings_up_all_parts_with_init_as_pid_1(guest: &Guest) -> Result<()> {
         ! grep /mnt/nas /proc/1/mountinfo || fail "the host sees the exports"
         same hello "$(docker run --rm busybox echo hello)" "a container's output"
         laz status | grep -q '^nas.media  *nas  *mounted  */mnt/nas/media'
+        "#,
+    )?;
+    Ok(())
+}
+
+fn disks_have_their_names_before_contexts_open(guest: &Guest, phases: &[Value]) -> Result<()> {
+    let start = |name: &str| {
+        let found = phases.iter().find(|p| p["name"] == name);
+        found.and_then(|p| p["start"].as_f64()).context("a start")
+    };
+    let devices = phases.iter().find(|p| p["name"] == "devices");
+    let took = devices.and_then(|p| p["seconds"].as_f64());
+    let end = start("devices")? + took.context("a length")?;
+    ensure!(end <= start("core")?, "core did not wait: {phases:?}");
+    guest.sh(
+        "every disk has its name, and again when udev was dead while one lost it",
+        r#"
+        for disk in 1 2 3 4; do test -b /dev/disk/by-id/virtio-disk$disk; done
+        same /run/udev/lazarette-settled "$(ls /run/udev/lazarette-settled)" "what udev left"
+        rm /dev/disk/by-id/virtio-disk3
+        pkill -KILL -x systemd-udevd
+        until_ok 90 test -b /dev/disk/by-id/virtio-disk3
+        same true "$(system-docker inspect -f '{{.State.Running}}' udev)" "udev runs"
         "#,
     )?;
     Ok(())

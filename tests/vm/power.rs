@@ -37,7 +37,7 @@ const PHASES: [&str; 10] = [
 ];
 
 /// Powers off and looks at what init said on the console: each phase, in order and in time.
-fn off(machine: Machine) -> Result<String> {
+pub(crate) fn off(machine: Machine) -> Result<String> {
     let console = machine.power_off(BUDGET)?;
     let lines: Vec<&str> = console
         .lines()
@@ -118,7 +118,6 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             docker run -d --name w0 --restart always -v media:/data busybox sh -c \
                 'while :; do date +%s >> /data/w; sync; sleep 0.5; done' > /dev/null
             until_ok 30 test -s /var/lib/lab/nas/srv/media/always/w
-            system-docker rm -f udev > /dev/null
             sync
             "#,
         )

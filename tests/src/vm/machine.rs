@@ -135,7 +135,7 @@ impl Machine {
         limit * self.patience
     }
 
-    /// Makes the machine complete: test servers, stable device names, both engines answering.
+    /// Makes the machine complete: test servers, both engines answering.
     ///
     /// # Errors
     /// When a step fails, with what it said and the end of the console.
