@@ -12,7 +12,8 @@ use crate::lab::Lab;
 pub struct Kept {
     lab: Lab,
     options: Options,
-    disks: Vec<(String, PathBuf)>,
+    own: Vec<(String, PathBuf)>,
+    extra: Vec<(String, PathBuf)>,
     directory: Scratch,
 }
 
@@ -23,22 +24,24 @@ impl Kept {
     /// When they cannot be made.
     pub fn new(lab: &Lab, options: &Options) -> Result<Self> {
         let directory = Scratch::new()?;
-        let mut disks = Vec::new();
-        let mut add = |serial: &str, backing: Option<&PathBuf>, bytes| {
+        let make = |serial: &str, backing: Option<&PathBuf>, bytes| {
             let image = directory.0.join(serial);
             create_image(&image, backing.map(PathBuf::as_path), bytes)?;
-            disks.push((serial.to_owned(), image));
-            Ok::<_, anyhow::Error>(())
+            Ok::<_, anyhow::Error>((serial.to_owned(), image))
         };
-        add("root", Some(&lab.root), 0)?;
-        add("engine", Some(&lab.engine), 0)?;
-        for (index, &size) in options.disks.iter().enumerate() {
-            add(&format!("disk{}", index + 1), None, size)?;
-        }
+        let own = vec![
+            make("root", Some(&lab.root), 0)?,
+            make("engine", Some(&lab.engine), 0)?,
+        ];
+        let sizes = options.disks.iter().enumerate();
+        let extra = sizes
+            .map(|(index, &size)| make(&format!("disk{}", index + 1), None, size))
+            .collect::<Result<_>>()?;
         Ok(Self {
             lab: lab.clone(),
             options: options.clone(),
-            disks,
+            own,
+            extra,
             directory,
         })
     }
@@ -48,7 +51,24 @@ impl Kept {
     /// # Errors
     /// When QEMU does not start or the agent does not answer, with the end of the console.
     pub fn boot(&self) -> Result<Machine> {
-        let drives = self.disks.iter();
+        self.boot_from(self.extra.iter().collect())
+    }
+
+    /// The same with these extra disks only, in this order: `[3, 1]` are `disk3` and `disk1`, which
+    /// get the numbers that `disk1` and `disk2` would have.
+    ///
+    /// # Errors
+    /// As with [`boot`](Self::boot), and when there is no such disk.
+    pub fn boot_with(&self, disks: &[usize]) -> Result<Machine> {
+        let disk = |number: &usize| {
+            let found = number.checked_sub(1).and_then(|at| self.extra.get(at));
+            found.with_context(|| format!("there is no disk{number}"))
+        };
+        self.boot_from(disks.iter().map(disk).collect::<Result<_>>()?)
+    }
+
+    fn boot_from(&self, extra: Vec<&(String, PathBuf)>) -> Result<Machine> {
+        let drives = self.own.iter().chain(extra);
         let drives = drives
             .map(|(serial, image)| drive(serial, image.clone(), "qcow2", Writes::Kept))
             .collect();
