@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &CheckArguments, terminal: &mut Terminal) -> Result
     known(&arguments.only)?;
     let plugin = arguments.plugin.as_deref().unwrap_or_default();
     let settings = settings(arguments.config.as_deref())?;
-    let subject = subject(plugin, arguments)?;
+    let subject = subject(plugin, arguments, &settings)?;
     let report = check(subject, settings, &arguments.only, &mut |_| {});
     match arguments.format {
         Format::Table => table(&report, terminal)?,
@@ -127,7 +127,11 @@ fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
     })
 }
 
-fn subject(plugin: &str, arguments: &CheckArguments) -> Result<Box<dyn Subject>, Failure> {
+fn subject(
+    plugin: &str,
+    arguments: &CheckArguments,
+    settings: &Settings,
+) -> Result<Box<dyn Subject>, Failure> {
     let broken = |failed: lazarette_plugin_check::Failed| {
         Failure::Core(
             Error::new(
@@ -141,8 +145,9 @@ fn subject(plugin: &str, arguments: &CheckArguments) -> Result<Box<dyn Subject>,
     let path = Path::new(plugin);
     if !arguments.in_process && !path.exists() && !plugin.starts_with(['/', '.']) {
         let engine = Engine::new(arguments.docker.clone()).map_err(broken)?;
+        let secrets = settings.secrets.clone();
         return Ok(Box::new(
-            Container::new(engine, plugin.into()).map_err(broken)?,
+            Container::new(engine, plugin.into(), secrets).map_err(broken)?,
         ));
     }
     if !rustix::process::geteuid().is_root() {

@@ -215,12 +215,18 @@ impl Kit {
 
     /// A volume that is not made yet. It is removed after the check.
     pub(crate) fn fresh(&mut self) -> VolumeParams {
-        let volume = Volume {
-            id: VolumeId::random(),
-            options: self.settings.volume.clone(),
-        };
+        let volume = self.nobody();
         self.volumes.push(volume.clone());
         volume
+    }
+
+    /// A volume that is not there and that nobody makes.
+    pub(crate) fn nobody(&self) -> VolumeParams {
+        let id = VolumeId::random();
+        Volume {
+            id,
+            options: self.settings.volume_of(id),
+        }
     }
 
     /// A volume that is there: one made for the check, or the one that exists.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lazarette_core::manifest::ActionOn;
 use lazarette_core::message::Method;
-use lazarette_core::{Health, ListedVolume, VolumeId};
+use lazarette_core::{Health, ListedVolume};
 use serde_json::json;
 
 use super::{Found, Named, failed};
@@ -133,10 +133,7 @@ fn action(kit: &mut Kit) -> Found {
         parameters: json!({}),
     };
     kit.refused(wrong(None), "for an action that there is not")?;
-    let nobody = lazarette_core::volume::Volume {
-        id: VolumeId::random(),
-        options: kit.settings.volume.clone(),
-    };
+    let nobody = kit.nobody();
     kit.refused(
         wrong(Some(nobody.clone())),
         "for an action that there is not",

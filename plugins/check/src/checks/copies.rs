@@ -2,9 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use lazarette_core::VolumeId;
 use lazarette_core::message::{Method, VolumeParams};
-use lazarette_core::volume::{CloneSource, SnapshotId, Volume};
+use lazarette_core::volume::{CloneSource, SnapshotId};
 use serde_json::json;
 
 use super::capabilities::room;
@@ -99,10 +98,7 @@ fn snapshot(kit: &mut Kit) -> Found {
 
 fn of_nothing(kit: &mut Kit) -> Found {
     needs!(kit, Snapshot);
-    let volume = Volume {
-        id: VolumeId::random(),
-        options: kit.settings.volume.clone(),
-    };
+    let volume = kit.nobody();
     let snapshot = SnapshotId::random();
     kit.refused(
         Method::Snapshot {

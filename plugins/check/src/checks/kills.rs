@@ -68,9 +68,6 @@ pub(super) const CHECKS: &[Named] = &[
     ),
 ];
 
-/// When the plugin is killed, in hundredths of the time that the call takes undisturbed.
-const POINTS: [u32; 3] = [0, 40, 90];
-
 /// What it is killed in.
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
@@ -241,8 +238,8 @@ fn step(kit: &mut Kit, step: Step) -> Found {
         .map_err(|e| Failed::new(format!("undisturbed: {e}")))?;
     let takes = began.elapsed();
     settle(kit, step, first)?;
-    for point in POINTS {
-        killed_at(kit, step, takes * point / 100).map_err(|failed| {
+    for point in kit.settings.kill_points.clone() {
+        killed_at(kit, step, takes * point.min(100) / 100).map_err(|failed| {
             Failed::new(format!("killed after {point} % of its time: {failed}"))
         })?;
     }

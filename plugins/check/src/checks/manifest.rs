@@ -154,9 +154,10 @@ fn examples(kit: &mut Kit) -> Found {
 fn settings(kit: &mut Kit) -> Found {
     let [(_, context), (_, volume)] = both(kit)?;
     let given = &kit.settings;
+    let options = kit.nobody().options;
     let mut pairs = vec![
         ("context", &context, &given.context),
-        ("volume", &volume, &given.volume),
+        ("volume", &volume, &options),
     ];
     pairs.extend(
         given

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Found, Named, failed, needs};
 use crate::kit::Kit;
 use crate::report::Verdict;
+use crate::settings::named;
 use crate::subject::Failed;
 
 pub(super) const CHECKS: &[Named] = &[
@@ -95,7 +96,7 @@ fn hostile_volume(kit: &mut Kit) -> Found {
     let all = variants(&schema, &kit.settings.volume.clone())?;
     for (what, options) in all.into_iter().take(MOST) {
         let mut volume = kit.fresh();
-        volume.options = options;
+        volume.options = named(&options, volume.id);
         let create = Method::Create {
             volume: volume.clone(),
         };

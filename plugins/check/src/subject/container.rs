@@ -73,19 +73,24 @@ pub struct Container {
     image: String,
     name: String,
     privileges: Privileges,
+    secrets: Option<PathBuf>,
     _directory: tempfile::TempDir,
     socket: PathBuf,
     made: bool,
-    /// The container's first process, the supervisor.
+    /// The container's first process.
     first: Option<i32>,
+    /// Whether that is a supervisor, which starts another one when what serves is killed. A program
+    /// that serves the wire by itself is the first process.
+    supervised: bool,
 }
 
 impl Container {
-    /// Prepares a container of `image`; does not start it.
+    /// Prepares a container of `image`, with `secrets` as its `/run/secrets` if it asks for one; does
+    /// not start it.
     ///
     /// # Errors
     /// When the image is not there, or its label is no manifest.
-    pub fn new(engine: Engine, image: String) -> Result<Self, Failed> {
+    pub fn new(engine: Engine, image: String, secrets: Option<PathBuf>) -> Result<Self, Failed> {
         let privileges = engine.manifest(&image)?.privileges;
         let directory = tempfile::Builder::new().prefix("laz-check-").tempdir()?;
         let run = directory.path().canonicalize()?;
@@ -94,10 +99,12 @@ impl Container {
             image,
             name: format!("laz-check-{}", uuid::Uuid::new_v4().simple()),
             privileges,
+            secrets,
             socket: run.join("plugin.sock"),
             _directory: directory,
             made: false,
             first: None,
+            supervised: false,
         })
     }
 
@@ -138,6 +145,8 @@ impl Container {
         }
         let shared = granted.host_directories.iter();
         all.extend(shared.map(|path| format!("--volume={path}:{path}")));
+        let secrets = self.secrets.iter().filter(|_| granted.secrets);
+        all.extend(secrets.map(|path| format!("--volume={}:/run/secrets:ro", path.display())));
         let network = ["/etc/hosts".to_owned(), "/etc/resolv.conf".into()];
         let files = network.iter().filter(|_| granted.host_network);
         let present = files
@@ -231,7 +240,9 @@ impl Subject for Container {
         let first = self.first;
         let alive = || first.is_some_and(runs);
         listens(&self.socket, START_LIMIT, alive)
-            .map_err(|failed| Failed::new(format!("{failed}: {}", tail(&self.log()))))
+            .map_err(|failed| Failed::new(format!("{failed}: {}", tail(&self.log()))))?;
+        self.supervised |= first.and_then(server).is_some();
+        Ok(())
     }
 
     fn kill(&mut self) -> Result<(), Failed> {
@@ -251,6 +262,10 @@ impl Subject for Container {
                 ));
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if !self.supervised {
+            // The container has ended with it; it cannot be started before the engine knows.
+            self.engine.run(&words(["wait", "--", &self.name]))?;
         }
         Ok(())
     }
@@ -284,7 +299,12 @@ impl Subject for Container {
     }
 
     fn pid(&self) -> Option<i32> {
-        self.first.and_then(server)
+        let first = self.first.filter(|first| runs(*first))?;
+        if self.supervised {
+            server(first)
+        } else {
+            Some(first)
+        }
     }
 
     fn log(&self) -> String {
@@ -318,18 +338,22 @@ mod tests {
                 capabilities: ["SYS_ADMIN".into()].into(),
                 devices: vec!["/dev/fuse".into()],
                 writable: vec!["/mnt".into(), "/tmp".into()],
+                secrets: true,
                 ..Privileges::default()
             },
+            secrets: Some("/etc/kept".into()),
             socket: directory.path().join("plugin.sock"),
             _directory: directory,
             made: false,
             first: None,
+            supervised: false,
         };
         let all = container.arguments();
         let has = |one: &str| all.iter().any(|argument| argument == one);
         assert!(has("--cap-drop=ALL") && has("--cap-add=SYS_ADMIN") && has("--read-only"));
         assert!(has("--network=none") && has("--device=/dev/fuse") && has("--memory=256m"));
         assert!(has("--tmpfs=/tmp:rw,mode=1777,size=64m"));
+        assert!(has("--volume=/etc/kept:/run/secrets:ro"));
         assert!(!all.iter().any(|argument| argument.contains("/dev:/dev")));
         let mounts = all
             .iter()
