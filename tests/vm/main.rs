@@ -6,6 +6,8 @@
 //! with `case_NN` shows acceptance case NN: a pain of the users of other solutions.
 
 mod boot;
+mod check;
+mod disks;
 mod gluster;
 mod guest;
 mod input;
@@ -47,6 +49,7 @@ use cases;
 const SUITES: &[&[Case]] = &[
     power::BOOTS,
     boot::BOOTS,
+    disks::BOOTS,
     lab::BOOTS,
     lab::RESTORED,
     boot::RESTORED,
@@ -58,6 +61,7 @@ const SUITES: &[&[Case]] = &[
     kills::RESTORED,
     input::RESTORED,
     zfs::RESTORED,
+    check::RESTORED,
 ];
 
 fn main() -> ExitCode {
