@@ -1,12 +1,13 @@
 //! The Debian packages that each command needs, and how they get onto this machine.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt;
+use crate::cache;
 use crate::command::{capture, inherited};
 use crate::progress::{say, step};
 
@@ -52,13 +53,18 @@ const HOST: &[Package] = &[
     package("openssh-server", "/usr/sbin/sshd"),
 ];
 
-/// What compiling the loop device crate and the plugins' examples takes beside Rust.
+/// What compiling the loop device crate and the plugins' examples takes beside Rust, and the checks.
 const COMPILE: &[Package] = &[
     package("gcc", "/usr/bin/cc"),
     package("make", "/usr/bin/make"),
     package("libclang-dev", "libclang"),
     package("python3", "/usr/bin/python3"),
+    package("git", "/usr/bin/git"),
 ];
+
+/// How long apt and dpkg wait for somebody else who installs something, such as the machine's own
+/// upgrades.
+const LOCK: &str = "DPkg::Lock::Timeout=600";
 
 /// The oldest QEMU that can save a machine to a file (`migrate file:`).
 const OLDEST_QEMU: (u32, u32) = (8, 2);
@@ -86,20 +92,7 @@ impl Need {
 
 /// Installs what is missing, as root on Debian; elsewhere says exactly what to install.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let mut missing: Vec<&'static str> = needs
-        .iter()
-        .flat_map(|need| need.packages())
-        .filter(|package| !present(package.file))
-        .map(|package| package.name)
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
-    let old_qemu = needs.contains(&Need::Machine)
-        && !missing.contains(&"qemu-system-x86")
-        && qemu_version()? < OLDEST_QEMU;
-    if old_qemu {
-        missing.push("qemu-system-x86");
-    }
+    let missing = missing(needs)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -117,7 +110,14 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     }
     let bookworm = release.contains("VERSION_CODENAME=bookworm");
     step(&format!("install {}", missing.join(" ")), || {
-        install(&missing, bookworm)
+        // Two first runs at once: `apt-get update` waits for nobody, so the second run waits for the
+        // first, which may have installed all of it.
+        let lock = File::create(cache::root()?.join("packages.lock"))?;
+        lock.lock().context("the lock of the packages")?;
+        match self::missing(needs)? {
+            missing if missing.is_empty() => Ok(()),
+            missing => install(&missing, bookworm),
+        }
     })?;
     if needs.contains(&Need::Machine) && qemu_version()? < OLDEST_QEMU {
         bail!(
@@ -127,6 +127,25 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The names of the packages that are needed and not there, or too old.
+fn missing(needs: &[Need]) -> Result<Vec<&'static str>> {
+    let mut missing: Vec<&'static str> = needs
+        .iter()
+        .flat_map(|need| need.packages())
+        .filter(|package| !present(package.file))
+        .map(|package| package.name)
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let old_qemu = needs.contains(&Need::Machine)
+        && !missing.contains(&"qemu-system-x86")
+        && qemu_version()? < OLDEST_QEMU;
+    if old_qemu {
+        missing.push("qemu-system-x86");
+    }
+    Ok(missing)
 }
 
 fn present(file: &str) -> bool {
@@ -204,6 +223,7 @@ fn install(missing: &[&str], bookworm: bool) -> Result<()> {
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command
+        .args(["-o", LOCK])
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("LC_ALL", "C")
         // What apt and dpkg say is no output of ours.

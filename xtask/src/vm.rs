@@ -19,7 +19,7 @@ use crate::progress::{say, step};
 /// written to its disks is forgotten when it ends.
 #[derive(Args)]
 pub(crate) struct Vm {
-    /// A cloud-config for the machine, merged over the lab's own.
+    /// A cloud-config for the machine, merged over the lab's own; it is booted with it.
     #[arg(long, value_name = "FILE")]
     cloud_config: Option<PathBuf>,
     /// An extra disk, such as 2G: /dev/disk/by-id/virtio-disk1, …2, … (four of 2G if none is given).
@@ -56,7 +56,9 @@ impl Vm {
             options.cloud_config = Some(text);
         }
         let (lab, _) = images::ensure(false)?;
-        let machine = if self.boot || options != Options::default() {
+        // A configuration is tried by booting with it, and may keep parts from coming up: such a
+        // machine is not saved. One with other disks or memory is as good as any other.
+        let machine = if self.boot || options.cloud_config.is_some() {
             let mut machine = step("boot a machine", || Machine::boot(&lab, &options))?;
             if let Err(error) = step("wait until it is ready", || machine.prepare()) {
                 // A configuration that keeps parts from coming up is a thing to look at.

@@ -91,7 +91,10 @@ pub(crate) fn ensure(refresh: bool) -> Result<(Lab, PathBuf)> {
     };
     let path = target().join("lab").join("lab.json");
     fs::create_dir_all(target().join("lab"))?;
-    fs::write(&path, serde_json::to_vec_pretty(&lab)?).context("writing lab.json")?;
+    // In one go: another run may be reading it.
+    let partial = path.with_extension(std::process::id().to_string());
+    fs::write(&partial, serde_json::to_vec_pretty(&lab)?).context("writing lab.json")?;
+    fs::rename(&partial, &path).context("writing lab.json")?;
     Ok((lab, path))
 }
 

@@ -18,6 +18,9 @@ impl Tree {
         let mut list = command::command(
             "git",
             &[
+                // A checkout that is somebody else's, as in a container: only its names are asked for.
+                "-c",
+                "safe.directory=*",
                 "ls-files",
                 "-z",
                 "--cached",
