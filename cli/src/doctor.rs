@@ -1,9 +1,12 @@
 //! `laz doctor`: what this machine has of what Lazarette needs, and how to get the rest.
 
+mod cgroups;
 mod engine;
 mod facts;
+mod packages;
 
 use std::error::Error as _;
+use std::path::Path;
 
 use lazarette_core::Manifest;
 use lazarette_core::control::{Request, Status};
@@ -13,6 +16,9 @@ use crate::arguments::DoctorArguments;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::terminal::{STATE, Table, Terminal};
+
+/// Where control groups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,34 +61,60 @@ pub(crate) fn run(
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let kinds: Vec<Manifest> = client.get(&Request::Kinds).unwrap_or_default();
-    let modules = kinds
-        .iter()
-        .flat_map(|manifest| {
-            let modules = manifest.privileges.kernel_modules.iter();
-            modules.map(move |module| (module.clone(), manifest.kind.to_string()))
-        })
-        .collect::<Vec<_>>();
+    let status = client.get::<Status>(&Request::Status);
+    let kinds = client.get::<Vec<Manifest>>(&Request::Kinds);
     let mut findings = facts::kernel();
-    findings.extend(facts::modules(&modules));
-    for (name, socket) in [
-        ("system Docker", &arguments.system_docker),
-        ("user Docker", &arguments.user_docker),
+    findings.push(cgroups::look(Path::new(CGROUPS)));
+    findings.extend(of_kinds(status.as_ref().ok(), kinds.ok()));
+    for (name, socket, option) in [
+        ("system Docker", &arguments.system_docker, "--system-docker"),
+        ("user Docker", &arguments.user_docker, "--user-docker"),
     ] {
-        findings.push(match engine::version(socket) {
-            Ok(version) => Finding::new(name, State::Ok, format!("version {version}")),
-            Err(error) => Finding::new(
-                name,
-                State::Missing,
-                format!(
-                    "{}: {error}; start it (Debian has it in docker.io), or name its socket with --{}",
-                    socket.display(),
-                    name.replace(' ', "-").to_lowercase()
-                ),
-            ),
-        });
+        findings.push(engine::look(name, socket, option));
     }
-    findings.push(match client.get::<Status>(&Request::Status) {
+    findings.push(core(status));
+    show(&findings, arguments.json, terminal)
+}
+
+/// What the kinds of storage need: required if there is a context of theirs.
+fn of_kinds(status: Option<&Status>, kinds: Option<Vec<Manifest>>) -> Vec<Finding> {
+    let contexts = status.map_or(&[][..], |status| &status.contexts);
+    let mut wanted = Vec::new();
+    for manifest in kinds.iter().flatten() {
+        let configured = contexts.iter().any(|c| c.kind == manifest.kind);
+        let modules = manifest.privileges.kernel_modules.iter();
+        wanted.extend(modules.map(|module| facts::Wanted {
+            module: module.clone(),
+            kind: manifest.kind.to_string(),
+            configured,
+            builder: manifest.privileges.module_builder.clone(),
+        }));
+    }
+    let mut findings = facts::modules(&wanted);
+    let Some(kinds) = kinds else {
+        findings.push(Finding::new(
+            "kinds of storage",
+            State::Unknown,
+            "core could not be asked which modules they need: look again once it runs",
+        ));
+        return findings;
+    };
+    let mut unserved: Vec<&str> = contexts.iter().map(|c| c.kind.as_str()).collect();
+    unserved.retain(|kind| kinds.iter().all(|manifest| manifest.kind.as_str() != *kind));
+    unserved.sort_unstable();
+    unserved.dedup();
+    findings.extend(unserved.into_iter().map(|kind| {
+        Finding::new(
+            format!("kind {kind}"),
+            State::Missing,
+            "there is a context of it, but no image on system Docker serves it: laz plugin install",
+        )
+    }));
+    findings
+}
+
+fn core(status: Result<Status, Failure>) -> Finding {
+    match status {
         Ok(status) => Finding::new("core", State::Ok, format!("version {}", status.version)),
         Err(failure) => {
             let why = failure
@@ -93,8 +125,7 @@ pub(crate) fn run(
                 format!("{failure}{why}; start laz-core, or name its socket with --socket");
             Finding::new("core", State::Missing, remark)
         }
-    });
-    show(&findings, arguments.json, terminal)
+    }
 }
 
 fn show(findings: &[Finding], json: bool, terminal: &mut Terminal) -> Result<(), Failure> {
@@ -117,7 +148,11 @@ fn show(findings: &[Finding], json: bool, terminal: &mut Terminal) -> Result<(),
         }
         terminal.table(&table)?;
         terminal.line("")?;
+        let untold = findings
+            .iter()
+            .any(|finding| finding.state == State::Unknown);
         terminal.line(&match missing {
+            0 if untold => "Nothing is missing of what could be looked at.".to_owned(),
             0 => "Everything that is needed is there.".to_owned(),
             1 => "1 thing that is needed is missing.".to_owned(),
             many => format!("{many} things that are needed are missing."),

@@ -1,6 +1,8 @@
 //! `laz volume` (its snapshots are in [`crate::snapshot`]), `laz attach`, `laz detach`.
 
-use lazarette_core::control::{Attached, NewVolume, Progress, Request, Status, VolumeStatus};
+use lazarette_core::control::{
+    Attached, NewVolume, Origin, Progress, Request, Status, VolumeStatus,
+};
 use lazarette_core::manifest::{ActionOn, Capability, Manifest};
 use lazarette_core::{ErrorKind, VolumeName};
 use serde_json::Value;
@@ -15,11 +17,6 @@ use crate::failure::Failure;
 use crate::snapshot;
 use crate::status;
 use crate::terminal::{Terminal, printable};
-
-/// The volume option with which a kind lets its users choose what becomes of the data, and the
-/// value that keeps it.
-const ON_REMOVE: &str = "on_remove";
-const KEEP: &str = "keep";
 
 pub(crate) fn run(
     verb: VolumeVerb,
@@ -312,14 +309,9 @@ fn loss(name: &VolumeName, snapshots: bool, client: &Client) -> Result<Option<St
     Ok((!lost.is_empty()).then(|| lost.join(", and ")))
 }
 
-/// A kind that lets its users choose what becomes of the data keeps it if they chose so, or if
-/// its schema says that this goes without saying. One that makes volumes and says neither may
-/// remove what it has made.
+/// Nothing is lost with a volume that was made by nobody, and what a kind that is not known here
+/// does is not known either.
 fn loses_data(volume: &VolumeStatus, manifest: Option<&Manifest>) -> bool {
-    let chosen = volume.options.get(ON_REMOVE).filter(|c| !c.is_null());
-    let Some(manifest) = manifest else {
-        return chosen.is_none_or(|choice| choice != KEEP);
-    };
-    let usual = &manifest.volume_schema["properties"][ON_REMOVE]["default"];
-    manifest.capabilities.contains(&Capability::Create) && chosen.unwrap_or(usual) != KEEP
+    volume.origin == Origin::Created
+        && manifest.is_none_or(|manifest| manifest.removal_loses_data(&volume.options))
 }

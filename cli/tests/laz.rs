@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use lazarette_core::control::{Attached, NewVolume, Problem, Request, Response, VolumePhase};
+use lazarette_core::control::{
+    Attached, NewVolume, Origin, Problem, Request, Response, VolumePhase,
+};
 use lazarette_core::manifest::{Capability, UrlMapping};
 use lazarette_core::{Error, ErrorKind, Kind, Manifest, Privileges, frame};
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ fn manifest(on_remove: bool) -> Manifest {
     if on_remove {
         volume["properties"]["on_remove"] =
             json!({"type": "string", "enum": ["keep", "delete"], "default": "keep"});
+    } else {
+        volume["properties"]["existing"] = json!({"type": "string", "x-lazarette-kept": true});
     }
     Manifest {
         kind: Kind::new("nfs").unwrap(),
@@ -196,6 +200,7 @@ fn removing(on_remove: bool, options: Value) -> StandIn {
         Request::VolumeInspect { name } => {
             let mut volume = volume(name.as_str(), VolumePhase::Idle);
             volume.options = options.clone();
+            volume.origin = Origin::Created;
             done(volume)
         }
         Request::Kinds => done([manifest(on_remove)]),
@@ -212,17 +217,28 @@ fn removed(core: &StandIn) -> bool {
 
 #[test]
 fn nothing_is_asked_where_the_data_stays() {
-    let core = removing(true, json!({"export": "/a"}));
-    let ran = core.laz(&["volume", "rm", "media"]);
-    assert_eq!(
-        (ran.status, ran.output.as_str(), removed(&core)),
-        (0, "media\n", true)
-    );
+    for (on_remove, options) in [
+        (true, json!({"export": "/a"})),
+        (false, json!({"existing": "data"})),
+    ] {
+        let core = removing(on_remove, options);
+        let ran = core.laz(&["volume", "rm", "media"]);
+        assert_eq!(
+            (ran.status, ran.output.as_str(), removed(&core)),
+            (0, "media\n", true),
+            "{}",
+            ran.errors
+        );
+    }
 }
 
 #[test]
 fn losing_data_needs_the_name_typed_or_a_yes() {
-    for (on_remove, options) in [(true, json!({"on_remove": "delete"})), (false, json!({}))] {
+    for (on_remove, options) in [
+        (true, json!({"on_remove": "delete"})),
+        (false, json!({})),
+        (false, json!({"existing": "data", "on_remove": "delete"})),
+    ] {
         let core = removing(on_remove, options);
         let socket = core.socket();
         let arguments = [
@@ -612,86 +628,6 @@ fn completions_and_man_pages_are_made() {
             "{page} is not in {pages:?}"
         );
     }
-}
-
-/// Something that answers as a Docker engine does, on `name` in `directory`.
-fn engine(directory: &std::path::Path, name: &str) -> String {
-    use std::io::Read;
-    let path = directory.join(name);
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = [0; 256];
-            let length = stream.read(&mut request).unwrap();
-            assert!(request[..length].starts_with(b"GET /version HTTP/1."));
-            stream
-                .write_all(b"HTTP/1.0 200 OK\r\n\r\n{\"Version\":\"26.1.5\"}")
-                .unwrap();
-        }
-    });
-    path.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn the_doctor_says_what_is_missing_and_fails_for_it() {
-    let core = StandIn::answering(|request| match request {
-        Request::Kinds => {
-            let mut manifest = manifest(true);
-            manifest.privileges.kernel_modules = vec!["no_such_module".into()];
-            done([manifest])
-        }
-        _ => done(status()),
-    });
-    let directory = tempfile::tempdir().unwrap();
-    let system = engine(directory.path(), "system.sock");
-    let user = directory.path().join("user.sock");
-    let arguments = [
-        "doctor",
-        "--json",
-        "--system-docker",
-        &system,
-        "--user-docker",
-        user.to_str().unwrap(),
-    ];
-    let ran = core.laz(&arguments);
-    assert_eq!((ran.status, ran.errors.as_str()), (1, ""));
-    let findings: Vec<Value> = serde_json::from_str(&ran.output).unwrap();
-    let find = |what: &str| {
-        let found = findings.iter().find(|finding| finding["what"] == what);
-        found
-            .unwrap_or_else(|| panic!("{what} is not in {findings:#?}"))
-            .clone()
-    };
-    assert_eq!(find("core")["state"], "ok");
-    assert_eq!(find("system Docker")["remark"], "version 26.1.5");
-    assert_eq!(find("user Docker")["state"], "missing");
-    assert!(
-        find("user Docker")["remark"]
-            .as_str()
-            .unwrap()
-            .contains("--user-docker")
-    );
-    assert_eq!(find("module no_such_module")["state"], "optional");
-    assert!(
-        find("module no_such_module")["remark"]
-            .as_str()
-            .unwrap()
-            .contains("storage of kind nfs")
-    );
-
-    let ran = core.laz(&[
-        "doctor",
-        "--system-docker",
-        &system,
-        "--user-docker",
-        user.to_str().unwrap(),
-    ]);
-    assert!(
-        ran.output.contains("LOOKED AT") && ran.output.contains("needed"),
-        "{}",
-        ran.output
-    );
 }
 
 #[test]

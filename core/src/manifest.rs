@@ -13,6 +13,18 @@ pub const KIND_LABEL: &str = "dev.lazarette.plugin";
 /// The image label that holds the manifest as JSON.
 pub const MANIFEST_LABEL: &str = "dev.lazarette.manifest";
 
+/// In a volume's schema, `true` at an option that names a thing that was there before the volume:
+/// that thing is kept when the volume is removed, unless the option `on_remove` says `delete`.
+pub const KEPT: &str = "x-lazarette-kept";
+/// In a volume's schema, at the option `on_remove`: the name of the option without which removing
+/// a volume deletes nothing (the directory of a share that is the volume).
+pub const DELETES: &str = "x-lazarette-deletes";
+
+/// The volume option with which a kind lets its users choose what becomes of the data, and the
+/// value that keeps it.
+const ON_REMOVE: &str = "on_remove";
+const KEEP: &str = "keep";
+
 /// What a plugin is and needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -38,6 +50,29 @@ pub struct Manifest {
     /// of the kind that gives it the same value is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
+}
+
+impl Manifest {
+    /// Whether removing a volume that was made with `options` removes its data. A kind that says
+    /// nothing of it in its schema may remove what it has made.
+    pub fn removal_loses_data(&self, options: &Value) -> bool {
+        let properties = &self.volume_schema["properties"];
+        let given = |name: &str| options.get(name).filter(|value| !value.is_null());
+        let about = properties[ON_REMOVE][DELETES].as_str();
+        if !self.capabilities.contains(&Capability::Create)
+            || about.is_some_and(|name| given(name).is_none())
+        {
+            return false;
+        }
+        if let Some(choice) = given(ON_REMOVE) {
+            return choice != KEEP;
+        }
+        let mut all = properties.as_object().into_iter().flatten();
+        let was_there = all.any(|(name, property)| {
+            property[KEPT].as_bool() == Some(true) && given(name).is_some()
+        });
+        !was_there && properties[ON_REMOVE]["default"] != KEEP
+    }
 }
 
 /// How a URL becomes options.

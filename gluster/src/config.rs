@@ -338,6 +338,7 @@ pub struct VolumeOptions {
     pub gid: Option<Number<0, 4_294_967_294>>,
     /// What becomes of that directory when the volume is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "keep", "x-lazarette-deletes" = "path"))]
     pub on_remove: Option<OnRemove>,
 }
 

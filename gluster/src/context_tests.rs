@@ -16,6 +16,10 @@ fn the_manifest_asks_for_what_it_needs_and_maps_its_url() {
     assert_eq!(manifest.kind.as_str(), "gluster");
     assert_eq!(manifest.privileges.devices, ["/dev/fuse"]);
     assert!(manifest.privileges.host_network && !manifest.privileges.all_devices);
+    let loses = |options| manifest.removal_loses_data(&options);
+    assert!(!loses(json!({})) && !loses(json!({"path": "a"})));
+    assert!(!loses(json!({"on_remove": "delete"})));
+    assert!(loses(json!({"path": "a", "on_remove": "delete"})));
     let url = manifest.url.unwrap();
     assert_eq!(url.authority.as_deref(), Some("servers"));
     assert_eq!(

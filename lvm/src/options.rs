@@ -214,6 +214,7 @@ pub struct VolumeOptions {
     pub tags: Vec<Tag>,
     /// The name of a logical volume that is there already and becomes the volume.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-lazarette-kept" = true))]
     pub logical_volume: Option<LvmName>,
     /// What becomes of such a logical volume when the volume is removed: it is kept unless told
     /// otherwise. One that was made for the volume is always deleted.

@@ -117,3 +117,19 @@ fn each_option_of_a_volume_has_one_type() {
         assert!(field["type"].is_string() || word, "{name}: {field}");
     }
 }
+
+#[test]
+fn what_laz_says_is_lost_is_what_is_deleted() {
+    let manifest = <crate::LvmContext as lazarette_plugin::StorageContext>::manifest("1");
+    for options in [
+        json!({"size": "1G"}),
+        json!({"logical_volume": "data"}),
+        json!({"logical_volume": "data", "on_remove": "keep"}),
+        json!({"logical_volume": "data", "on_remove": "delete"}),
+    ] {
+        let deleted = from_value::<VolumeOptions>(options.clone())
+            .unwrap()
+            .is_deleted();
+        assert_eq!(manifest.removal_loses_data(&options), deleted, "{options}");
+    }
+}

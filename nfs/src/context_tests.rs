@@ -436,6 +436,10 @@ fn the_manifest_is_complete() {
     assert_eq!(manifest.kind.as_str(), "nfs");
     assert!(manifest.privileges.host_network);
     assert!(!manifest.privileges.capabilities.contains("ALL"));
+    let loses = |options| manifest.removal_loses_data(&options);
+    assert!(!loses(json!({"export": "/media", "path": "a"})));
+    assert!(!loses(json!({"export": "/media", "on_remove": "delete"})));
+    assert!(loses(json!({"path": "a", "on_remove": "delete"})));
     assert_eq!(manifest.url.unwrap().scheme, "nfs");
     assert!(
         manifest.context_schema["required"]

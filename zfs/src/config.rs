@@ -247,6 +247,7 @@ pub struct VolumeOptions {
     /// A dataset that exists already, without the pool's name; `.` is the pool's own. Its data
     /// stays when the volume is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-lazarette-kept" = true))]
     pub dataset: Option<DatasetName>,
     /// What becomes of such a dataset when the volume is removed; `keep` unless told otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -132,4 +132,17 @@ fn the_schemas_have_one_type_for_each_option_of_docker() {
     let manifest = crate::Zfs::manifest("1");
     assert_eq!(manifest.kind.as_str(), "zfs");
     assert!(!manifest.context_schema.to_string().contains("null"));
+    // What `laz volume rm` says is what comes true.
+    for given in [
+        json!({"size": "1G"}),
+        json!({"dataset": "media"}),
+        json!({"dataset": "media", "on_remove": "keep"}),
+        json!({"dataset": "media", "on_remove": "delete"}),
+    ] {
+        assert_eq!(
+            manifest.removal_loses_data(&given),
+            options(given.clone()).unwrap().is_destroyed(),
+            "{given}"
+        );
+    }
 }

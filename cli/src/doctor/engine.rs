@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::{Finding, State, packages};
+
 /// How long an engine may take for each read and write.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer that is looked at, in bytes.
@@ -16,7 +18,7 @@ const LONGEST: u64 = 1 << 16;
 ///
 /// # Errors
 /// Those of the socket, and `InvalidData` if no engine answers there.
-pub(super) fn version(socket: &Path) -> io::Result<String> {
+fn version(socket: &Path) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
@@ -31,6 +33,47 @@ pub(super) fn version(socket: &Path) -> io::Result<String> {
     })
 }
 
+/// The oldest that the hand-off is tried with: year and month, as Docker counted them then.
+const OLDEST: (u32, u32) = (20, 10);
+
+/// What is to be thought of the engine that listens on `socket`; `option` names another one.
+pub(super) fn look(name: &str, socket: &Path, option: &str) -> Finding {
+    match version(socket) {
+        Ok(version) => judge(name, &version),
+        Err(error) => Finding::new(
+            name,
+            State::Missing,
+            format!(
+                "{}: {error}; start it (Debian has it in {}), or name its socket with {option}",
+                socket.display(),
+                packages::DOCKER
+            ),
+        ),
+    }
+}
+
+fn judge(name: &str, version: &str) -> Finding {
+    // One that is not counted so was built by somebody who knows what it is.
+    if numbers(version).is_none_or(|found| found >= OLDEST) {
+        return Finding::new(name, State::Ok, format!("version {version}"));
+    }
+    let (year, month) = OLDEST;
+    Finding::new(
+        name,
+        State::Missing,
+        format!(
+            "version {version}; {year}.{month} or newer is needed (Debian: {})",
+            packages::DOCKER
+        ),
+    )
+}
+
+/// The first two numbers of `20.10.24+dfsg1`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 fn parse(answer: &str) -> Option<String> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.lines().next()?.split_whitespace().nth(1)?;
@@ -42,7 +85,19 @@ fn parse(answer: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{State, judge, parse};
+
+    #[test]
+    fn an_old_engine_is_missing_and_says_where_a_newer_one_is() {
+        for good in ["20.10.24+dfsg1", "26.1.5", "100.0", "dev", "20"] {
+            assert_eq!(judge("x", good).state, State::Ok, "{good}");
+        }
+        for old in ["19.03.15", "20.9.1", "1.13.1-rc1"] {
+            let finding = judge("x", old);
+            assert_eq!(finding.state, State::Missing, "{old}");
+            assert!(finding.remark.contains("docker.io"), "{finding:?}");
+        }
+    }
 
     #[test]
     fn only_an_engines_answer_counts() {

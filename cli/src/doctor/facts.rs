@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lazarette_linux::probe::{self, Answer, Feature};
 
-use super::{Finding, State};
+use super::{Finding, State, packages};
 
 /// Modules, or the file systems they bring, that are needed whatever the kinds of storage are.
 const MODULES: [(&str, &str, bool); 2] = [
@@ -44,7 +44,11 @@ fn describe(feature: Feature, answer: Answer) -> Finding {
         Answer::Absent => Finding::new(
             feature.name(),
             lacking,
-            format!("{purpose}; came with Linux {since}: use a newer kernel"),
+            format!(
+                "{purpose}; came with Linux {since}: use a newer kernel (Debian: {}, the newest from \
+                 backports)",
+                packages::kernel()
+            ),
         ),
         Answer::NotAllowed => Finding::new(
             feature.name(),
@@ -54,8 +58,21 @@ fn describe(feature: Feature, answer: Answer) -> Finding {
     }
 }
 
-/// Looks at modules. `wanted` are those of the kinds of storage: module and kind.
-pub(super) fn modules(wanted: &[(String, String)]) -> Vec<Finding> {
+/// A module that a kind of storage needs.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// The module.
+    pub(super) module: String,
+    /// The kind.
+    pub(super) kind: String,
+    /// Whether there is a context of that kind.
+    pub(super) configured: bool,
+    /// The image that builds it where the kernel has none.
+    pub(super) builder: Option<String>,
+}
+
+/// Looks at modules: those of the kinds of storage, and what is needed whatever these are.
+pub(super) fn modules(wanted: &[Wanted]) -> Vec<Finding> {
     // A kernel whose list cannot be read has what its modules say.
     let file_systems = probe::file_systems().unwrap_or_default();
     let found = |name: &str| match probe::module(name) {
@@ -75,22 +92,33 @@ pub(super) fn modules(wanted: &[(String, String)]) -> Vec<Finding> {
 struct Need {
     purpose: String,
     required: bool,
+    builder: Option<String>,
 }
 
-fn needs(wanted: &[(String, String)]) -> BTreeMap<String, Need> {
-    let mut needs: BTreeMap<String, Need> = MODULES
-        .iter()
-        .map(|(name, purpose, required)| {
-            let (purpose, required) = ((*purpose).into(), *required);
-            ((*name).into(), Need { purpose, required })
-        })
-        .collect();
-    for (module, kind) in wanted {
+fn needs(wanted: &[Wanted]) -> BTreeMap<String, Need> {
+    let mut needs = BTreeMap::new();
+    for (name, purpose, required) in MODULES {
+        let need = Need {
+            purpose: purpose.into(),
+            required,
+            builder: None,
+        };
+        needs.insert(name.to_owned(), need);
+    }
+    for Wanted {
+        module,
+        kind,
+        configured,
+        builder,
+    } in wanted
+    {
         let need = needs.entry(module.clone()).or_default();
         if !need.purpose.is_empty() {
             need.purpose.push_str(", ");
         }
         need.purpose.push_str(&format!("storage of kind {kind}"));
+        need.required |= configured;
+        need.builder = need.builder.take().or_else(|| builder.clone());
     }
     needs
 }
@@ -106,18 +134,33 @@ fn describe_module(name: &str, need: &Need, found: probe::Module) -> Finding {
             State::Ok,
             format!("for {purpose}; loaded when needed"),
         ),
-        probe::Module::Absent => Finding::new(
-            what,
-            if need.required {
-                State::Missing
-            } else {
-                State::Optional
-            },
-            format!(
-                "for {purpose}; install the package with the modules of this kernel, or use a kernel that has it"
-            ),
-        ),
+        probe::Module::Absent => absent(what, need),
     }
+}
+
+fn absent(what: String, need: &Need) -> Finding {
+    let purpose = &need.purpose;
+    if let Some(image) = &need.builder {
+        return Finding::new(
+            what,
+            State::Optional,
+            format!("for {purpose}; built for this kernel by the image {image} when it is needed"),
+        );
+    }
+    let state = if need.required {
+        State::Missing
+    } else {
+        State::Optional
+    };
+    Finding::new(
+        what,
+        state,
+        format!(
+            "for {purpose}; install the package with the modules of this kernel, or use a kernel that \
+             has it (Debian: {})",
+            packages::kernel()
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -144,6 +187,7 @@ mod tests {
         let need = Need {
             purpose: "x".into(),
             required: true,
+            builder: None,
         };
         for (found, state) in [
             (probe::Module::BuiltIn, State::Ok),
@@ -153,26 +197,37 @@ mod tests {
         ] {
             assert_eq!(describe_module("m", &need, found).state, state, "{found:?}");
         }
-        let optional = Need {
-            required: false,
-            ..need
-        };
-        assert_eq!(
-            describe_module("m", &optional, probe::Module::Absent).state,
-            State::Optional
-        );
+        for need in [
+            Need {
+                required: false,
+                ..Need::default()
+            },
+            Need {
+                builder: Some("builder".into()),
+                ..need
+            },
+        ] {
+            let finding = describe_module("m", &need, probe::Module::Absent);
+            assert_eq!(finding.state, State::Optional, "{finding:?}");
+        }
     }
 
     #[test]
-    fn what_several_kinds_want_is_listed_once() {
-        let wanted = [("m", "a"), ("m", "b"), ("fuse", "b")]
-            .map(|(module, kind)| (module.to_owned(), kind.to_owned()));
+    fn what_several_kinds_want_is_listed_once_and_required_if_one_is_configured() {
+        let wanted = [("m", "a", false), ("m", "b", true), ("fuse", "c", false)];
+        let wanted = wanted.map(|(module, kind, configured)| Wanted {
+            module: module.into(),
+            kind: kind.into(),
+            configured,
+            builder: None,
+        });
         let needs = needs(&wanted);
         assert_eq!(needs["m"].purpose, "storage of kind a, storage of kind b");
         assert_eq!(
             needs["fuse"].purpose,
-            "storage that is served by a program, storage of kind b"
+            "storage that is served by a program, storage of kind c"
         );
-        assert!(needs["overlay"].required && !needs["m"].required);
+        assert!(needs["overlay"].required && needs["m"].required);
+        assert!(!needs["fuse"].required);
     }
 }

@@ -41,6 +41,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Subdirectory>,
     /// What becomes of the directory when the volume is removed.
+    #[schemars(extend("x-lazarette-deletes" = "path"))]
     pub on_remove: OnRemove,
 }
 
