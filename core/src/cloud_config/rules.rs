@@ -287,7 +287,10 @@ fn mount_path(text: &str) -> Result<(), String> {
         ))
     };
     let Some(below) = text.strip_prefix("/mnt/").filter(|below| !below.is_empty()) else {
-        return bad("a mount path must lie below /mnt");
+        // docs/decisions/0010-mount-points-below-mnt.md says why, and what to do instead.
+        return bad(
+            "a mount path must lie below /mnt (containers may have it anywhere: -v /mnt/data:/srv)",
+        );
     };
     if text.len() > LONGEST_PATH {
         return bad("the path is longer than 4095 bytes");
