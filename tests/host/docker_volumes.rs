@@ -240,7 +240,7 @@ fn case_08_docker_cp_does_not_unmount_under_a_container(world: &mut World) -> Re
 }
 
 /// A call of the volume API as dockerd makes it; the answer's body.
-fn call(endpoint: &str, body: &str) -> Result<String> {
+pub(crate) fn call(endpoint: &str, body: &str) -> Result<String> {
     let mut stream = UnixStream::connect("/run/docker/plugins/hello.sock")?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     write!(

@@ -60,7 +60,8 @@ fn case_12_core_is_killed_under_running_containers(world: &mut World) -> Result<
     declared.goes_on()?;
     ensure!(mounts::volumes()?.len() == before, "mounts went with core");
     let took = world.core.start_answering()?;
-    println!("core answers {} ms after its start", took.as_millis());
+    // `cargo xtask bench` reads these two lines.
+    println!("\ncore answers {} ms after its start", took.as_millis());
     ensure!(
         took < Duration::from_secs(3),
         "core took {took:?} to answer"
@@ -99,7 +100,7 @@ fn case_12_the_plugin_host_is_killed(world: &mut World) -> Result<()> {
         ready(world, "spare")
     })?;
     let took = started.elapsed();
-    println!("the plugin serves {} ms after kill -9", took.as_millis());
+    println!("\nthe plugin serves {} ms after kill -9", took.as_millis());
     ensure!(
         took < Duration::from_secs(3),
         "the plugin took {took:?} to serve again"

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail};
 use lazarette_tests::vm::Machine;
 
+use super::goals::{self, at_least, at_most};
 use crate::demo::{PLACES, set_and_wait};
 
 /// Rounds of writing and reading.
@@ -57,8 +58,10 @@ pub(super) fn contexts(machine: &Machine) -> Result<()> {
 pub(super) fn throughput(machine: &Machine) -> Result<String> {
     let mut page = format!(
         "## Data path\n\n{MIB} MiB through the mount in the view and through one made directly of the \
-         same storage, in turn, {ROUNDS} rounds. Above 1: the handed-off mount was faster.\n\n\
-         | | handed off, MiB/s | direct, MiB/s | ratio |\n|---|---|---|---|\n"
+         same storage, in turn, {ROUNDS} rounds. Above 1: the handed-off mount was faster. Goal: {} at \
+         least.\n\n\
+         | | handed off, MiB/s | direct, MiB/s | ratio | goal |\n|---|---|---|---|---|\n",
+        goals::THROUGHPUT
     );
     for (kind, place) in PLACES {
         let output = machine.sh(&format!("throughput {kind} {place} {ROUNDS} {MIB}"))?;
@@ -68,10 +71,11 @@ pub(super) fn throughput(machine: &Machine) -> Result<String> {
             let speed = |nanoseconds: f64| MIB as f64 / (nanoseconds / 1e9);
             writeln!(
                 page,
-                "| {kind}, {what} | {:.1} | {:.1} | {:.2} |",
+                "| {kind}, {what} | {:.1} | {:.1} | {:.2} | {} |",
                 speed(pairs.ours()),
                 speed(pairs.others()),
-                1.0 / pairs.ratio()
+                1.0 / pairs.ratio(),
+                at_least(1.0 / pairs.ratio(), goals::THROUGHPUT)
             )?;
         }
     }
@@ -84,8 +88,9 @@ pub(super) fn life(machine: &Machine) -> Result<String> {
     let mut page = format!(
         "## The life of a volume\n\n`laz` (core, plugin and tool, until it is acknowledged) and the bare \
          tool in the same container, without the way there, in turn, {LIVES} rounds; seconds. Below 1: \
-         `laz` was quicker.\n\n\
-         | | laz | bare | ratio |\n|---|---|---|---|\n"
+         `laz` was quicker. Goal: {} at most.\n\n\
+         | | laz | bare | ratio | goal |\n|---|---|---|---|---|\n",
+        goals::LIFE
     );
     for (kind, context, _) in MADE {
         let output = machine.sh(&format!("life {kind} {context} {LIVES}"))?;
@@ -93,10 +98,11 @@ pub(super) fn life(machine: &Machine) -> Result<String> {
             let pairs = Pairs::read(&output, what, LIVES)?;
             writeln!(
                 page,
-                "| {kind}, {what} | {:.2} | {:.2} | {:.2} |",
+                "| {kind}, {what} | {:.2} | {:.2} | {:.2} | {} |",
                 pairs.ours() / 1e9,
                 pairs.others() / 1e9,
-                pairs.ratio()
+                pairs.ratio(),
+                at_most(pairs.ratio(), goals::LIFE)
             )?;
         }
     }
