@@ -5,6 +5,7 @@
 //! the kernel for a pool that was suspended meanwhile cannot be killed: none is started after it
 //! before it has ended.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use lazarette_plugin::{Capacity, Health, HealthState, Host, Level};
 
 use crate::pool::{self, State};
 use crate::programs::Programs;
-use crate::status;
+use crate::spares;
+use crate::status::{self, PoolStatus};
 use crate::values::PoolName;
 
 /// Between two looks at the kernel's file.
@@ -25,6 +27,10 @@ const CALM: Duration = Duration::from_secs(10);
 const REOPENED: Duration = Duration::from_secs(30);
 /// How long a tool may take.
 const LIMIT: Duration = Duration::from_secs(8);
+/// How long a device must have failed before a spare stands in: many are back at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to put in a spare, if the first has failed.
+const ATTEMPT: Duration = Duration::from_secs(60);
 
 /// The thread, and what it has found.
 pub(crate) struct Monitor {
@@ -63,6 +69,9 @@ impl Monitor {
                 while !looking.lock().stop {
                     let (hold, now) = looking.take_wish();
                     let seen = (!hold).then(|| course.look(&programs, &pool, now));
+                    for (level, note) in course.notes.drain(..) {
+                        host.log(level, note);
+                    }
                     if let Some(health) = seen.flatten() {
                         looking.tell(&host, health);
                     }
@@ -129,7 +138,6 @@ impl Shared {
 }
 
 /// What was seen before.
-#[derive(Default)]
 struct Course {
     seen: Option<State>,
     looked: Option<Instant>,
@@ -137,6 +145,30 @@ struct Course {
     /// Errors of reading and writing, of devices that count as good.
     errors: u64,
     reopened: Option<Instant>,
+    /// Since when devices have failed for which no spare stands in.
+    failed: BTreeMap<String, Instant>,
+    /// How long they must have.
+    patience: Duration,
+    /// When a spare was put in last, or was to be.
+    attempted: Option<Instant>,
+    /// What was done, for the log.
+    notes: Vec<(Level, String)>,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            seen: None,
+            looked: None,
+            calm: false,
+            errors: 0,
+            reopened: None,
+            failed: BTreeMap::new(),
+            patience: PATIENCE,
+            attempted: None,
+            notes: Vec::new(),
+        }
+    }
 }
 
 impl Course {
@@ -168,9 +200,16 @@ impl Course {
                     return Some(Health::because(HealthState::Unreachable, why));
                 }
                 self.looked = Some(Instant::now());
-                let (health, errors) = ask(programs, pool, &state)?;
+                let (health, found) = ask(programs, pool, &state)?;
                 self.calm = health.state == HealthState::Healthy && health.activities.is_empty();
-                self.mind(programs, pool, errors);
+                self.mind(
+                    programs,
+                    pool,
+                    found.as_ref().map_or(0, PoolStatus::failures),
+                );
+                if let Some(found) = found {
+                    self.fill(programs, pool, &found);
+                }
                 Some(health)
             }
         }
@@ -190,11 +229,49 @@ impl Course {
         let _ = pool::reopen(programs, pool, LIMIT);
         self.calm = false;
     }
+
+    /// Puts spares in the place of devices that have failed for a while.
+    fn fill(&mut self, programs: &Programs, pool: &PoolName, found: &PoolStatus) {
+        let vacancies = spares::vacancies(found);
+        let now = Instant::now();
+        let before = std::mem::take(&mut self.failed);
+        for vacancy in &vacancies {
+            let id = vacancy.failed.id();
+            let since = before.get(id).copied().unwrap_or(now);
+            self.failed.insert(id.to_owned(), since);
+        }
+        let lately = self.attempted.is_some_and(|at| at.elapsed() < ATTEMPT);
+        let mut taken: Vec<&str> = Vec::new();
+        for vacancy in &vacancies {
+            let since = self.failed[vacancy.failed.id()];
+            if vacancy.spares.is_empty() || since.elapsed() < self.patience || lately {
+                continue;
+            }
+            self.attempted = Some(now);
+            let free = vacancy
+                .spares
+                .iter()
+                .filter(|spare| !taken.contains(*spare));
+            for spare in free.copied().collect::<Vec<_>>() {
+                let put = pool::put_in_spare(programs, pool, vacancy.failed, spare);
+                let (note, done) = match put {
+                    Ok(note) => ((Level::Warn, note), true),
+                    Err(error) => ((Level::Error, error.to_string()), false),
+                };
+                self.notes.push(note);
+                if done {
+                    taken.push(spare);
+                    self.attempted = None;
+                    break;
+                }
+            }
+        }
+    }
 }
 
-/// Has the tools look; with the errors of devices that count as good.
-fn ask(programs: &Programs, pool: &PoolName, state: &str) -> Option<(Health, u64)> {
-    let told = |health| Some((health, 0));
+/// Has the tools look; with what they say if it was understood.
+fn ask(programs: &Programs, pool: &PoolName, state: &str) -> Option<(Health, Option<PoolStatus>)> {
+    let told = |health| Some((health, None));
     let asked = programs
         .zpool(LIMIT)
         .args(["status", "-j", "--json-int", "-P", "--", pool.as_str()])
@@ -224,7 +301,7 @@ fn ask(programs: &Programs, pool: &PoolName, state: &str) -> Option<(Health, u64
         capacity: capacity(programs, pool),
         activities: found.activities(),
     };
-    Some((health, found.failures()))
+    Some((health, Some(found)))
 }
 
 /// What its datasets can hold and do hold, redundancy taken off.

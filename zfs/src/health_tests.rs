@@ -26,6 +26,12 @@ pub(crate) fn host() -> Host {
     Host::new(Arc::new(Listener::default()), "/nonexistent")
 }
 
+/// A call that has time.
+pub(crate) fn call() -> lazarette_plugin::Call {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    lazarette_plugin::Call::new(1, deadline, Arc::new(Listener::default()))
+}
+
 /// A pool in the state that the kernel's file says, with tools that leave a trace.
 struct Stand {
     directory: tempfile::TempDir,
@@ -123,6 +129,76 @@ fn devices_with_new_errors_are_opened_anew_once() {
     fs::remove_file(&reopened).unwrap();
     course.look(&stand.programs, &stand.pool, true).unwrap();
     assert!(!reopened.exists(), "the same errors");
+}
+
+/// What is there of a mirror whose first device is `state`, with a spare.
+fn lost(state: &str) -> String {
+    format!(
+        r#"case $1 in
+        replace) echo "$*" >> "$0.asked"; test -e "$0.small" || exit 0
+            echo "cannot replace 1 with /dev/s: device is too small" >&2; exit 1 ;;
+        esac
+        echo '{{"pools": {{"tank": {{"name": "tank", "state": "DEGRADED", "error_count": 0,
+            "vdevs": {{"tank": {{"vdev_type": "root", "state": "DEGRADED", "vdevs": {{
+                "mirror-0": {{"vdev_type": "mirror", "state": "DEGRADED", "vdevs": {{
+                    "/dev/a": {{"vdev_type": "disk", "guid": 1, "path": "/dev/a", "state": "{state}"}},
+                    "/dev/b": {{"vdev_type": "disk", "guid": 2, "path": "/dev/b", "state": "ONLINE"}}}}}}}}}}}},
+            "spares": {{"/dev/s": {{"vdev_type": "disk", "guid": 3, "path": "/dev/s", "state": "AVAIL"}}}}}}}}}}'"#
+    )
+}
+
+#[test]
+fn a_spare_stands_in_for_a_device_that_has_failed_for_a_while() {
+    let stand = Stand::new(&lost("UNAVAIL"));
+    stand.state("DEGRADED\n");
+    let asked = stand.directory.path().join("zpool.asked");
+    let mut course = Course::default();
+    for _ in 0..3 {
+        course.look(&stand.programs, &stand.pool, true).unwrap();
+    }
+    assert!(!asked.exists(), "it may be back at once");
+    course.patience = Duration::ZERO;
+    course.look(&stand.programs, &stand.pool, true).unwrap();
+    let said = fs::read_to_string(&asked).unwrap();
+    assert_eq!(said, "replace -- tank 1 /dev/s\n");
+    let (level, note) = &course.notes[0];
+    assert_eq!(*level, Level::Warn);
+    assert_eq!(
+        note,
+        "the spare /dev/s stands in for /dev/a, which is UNAVAIL"
+    );
+}
+
+#[test]
+fn a_spare_that_cannot_stand_in_is_told_and_not_tried_all_the_time() {
+    let stand = Stand::new(&lost("FAULTED"));
+    stand.state("DEGRADED\n");
+    fs::write(stand.directory.path().join("zpool.small"), "").unwrap();
+    let mut course = Course {
+        patience: Duration::ZERO,
+        ..Course::default()
+    };
+    for _ in 0..3 {
+        course.look(&stand.programs, &stand.pool, true).unwrap();
+    }
+    let asked = fs::read_to_string(stand.directory.path().join("zpool.asked")).unwrap();
+    assert_eq!(asked.lines().count(), 1);
+    let [(Level::Error, note)] = &course.notes[..] else {
+        panic!("{:?}", course.notes);
+    };
+    assert!(note.contains("device is too small"), "{note}");
+}
+
+#[test]
+fn a_device_that_somebody_took_out_stays_out() {
+    let stand = Stand::new(&lost("OFFLINE"));
+    stand.state("DEGRADED\n");
+    let mut course = Course {
+        patience: Duration::ZERO,
+        ..Course::default()
+    };
+    course.look(&stand.programs, &stand.pool, true).unwrap();
+    assert!(!stand.directory.path().join("zpool.asked").exists());
 }
 
 #[test]

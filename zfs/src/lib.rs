@@ -13,6 +13,7 @@
 //! | `mounts` | the container's private mounts |
 //! | `status` | what `zpool status -j` says |
 //! | `health` | how the pool is, found by a thread of its own |
+//! | `spares` | which spares are to stand in for which devices |
 //! | `actions`, `streams` | what else can be done to pools and volumes |
 //! | `scan` | what is there and belongs to no context |
 //! | `report` | what the tools' messages mean |
@@ -36,6 +37,7 @@ mod properties;
 mod report;
 mod scan;
 mod snapshots;
+mod spares;
 mod status;
 mod streams;
 mod versions;

@@ -12,6 +12,7 @@ use crate::config::{Config, Create};
 use crate::importable::{self, Importable};
 use crate::programs::Programs;
 use crate::report;
+use crate::status::Vdev;
 use crate::values::{Guid, PoolName};
 
 /// Looking at all devices, and importing a pool that was not exported, replays logs.
@@ -334,6 +335,30 @@ pub(crate) fn reopen(programs: &Programs, pool: &PoolName, limit: Duration) -> R
         .run()
         .map(drop)
         .map_err(|e| report::explain(&e, &format!("cannot open the devices of {pool} anew")))
+}
+
+/// Has a spare stand in for a device that has failed; what was done, in words.
+///
+/// # Errors
+/// What zpool(8) says.
+pub(crate) fn put_in_spare(
+    programs: &Programs,
+    pool: &PoolName,
+    failed: &Vdev,
+    spare: &str,
+) -> Result<String> {
+    let (place, state) = (failed.place(), &failed.state);
+    programs
+        .zpool(CREATE)
+        .args(["replace", "--", pool.as_str(), failed.id(), spare])
+        .run()
+        .map_err(|e| {
+            let what = format!("the spare {spare} cannot stand in for {place}, which is {state}");
+            report::explain(&e, &what)
+        })?;
+    Ok(format!(
+        "the spare {spare} stands in for {place}, which is {state}"
+    ))
 }
 
 /// Exports the pool; nothing if it is not imported.

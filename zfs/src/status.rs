@@ -31,6 +31,12 @@ pub(crate) struct Vdev {
     pub(crate) kind: String,
     /// Where it is, or was.
     pub(crate) path: Option<String>,
+    /// What zpool(8) knows it by whatever becomes of its path.
+    pub(crate) guid: Option<String>,
+    /// The name of what it is a part of: `mirror-0`, `spare-1`, the pool.
+    pub(crate) group: String,
+    /// What kind that is: `mirror`, `raidz`, `draid`, `spare`, `replacing`, `root`, …
+    pub(crate) group_kind: String,
     /// Errors of reading, writing and checksums.
     pub(crate) errors: [u64; 3],
 }
@@ -38,12 +44,22 @@ pub(crate) struct Vdev {
 impl Vdev {
     /// Whether it is a device and no group.
     pub(crate) fn is_leaf(&self) -> bool {
-        matches!(self.kind.as_str(), "disk" | "file")
+        matches!(self.kind.as_str(), "disk" | "file" | "dspare")
     }
 
     /// Where it is, else its name.
-    fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         self.path.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What zpool(8) finds it by.
+    pub(crate) fn id(&self) -> &str {
+        self.guid.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether it is a spare that is spread over all devices of a draid.
+    pub(crate) fn is_distributed(&self) -> bool {
+        self.kind == "dspare"
     }
 
     /// Whether it serves.
@@ -86,7 +102,13 @@ pub(crate) fn parse(text: &str, pool: &str) -> Option<PoolStatus> {
     ];
     for (class, field) in classes {
         if let Some(tree) = found.get(field).and_then(Value::as_object) {
-            collect(class, tree, pool, &mut devices, 0);
+            let root = Place {
+                class,
+                group: "",
+                kind: "root",
+                depth: 0,
+            };
+            collect(&root, tree, pool, &mut devices);
         }
     }
     Some(PoolStatus {
@@ -101,31 +123,62 @@ pub(crate) fn parse(text: &str, pool: &str) -> Option<PoolStatus> {
 /// Deeper than any pool's tree.
 const DEEPEST: usize = 8;
 
-fn collect(class: &str, tree: &Map<String, Value>, pool: &str, all: &mut Vec<Vdev>, depth: usize) {
+/// Where in a pool's tree vdevs are.
+struct Place<'a> {
+    class: &'a str,
+    /// The name and the kind of what they are parts of.
+    group: &'a str,
+    kind: &'a str,
+    depth: usize,
+}
+
+fn collect(place: &Place<'_>, tree: &Map<String, Value>, pool: &str, all: &mut Vec<Vdev>) {
     for (name, vdev) in tree {
         let text = |field: &str| {
             let value = vdev.get(field).and_then(Value::as_str);
             value.map(str::to_owned)
         };
         let kind = text("vdev_type").unwrap_or_default();
-        if kind != "root" && !(depth == 0 && name == pool) {
-            let errors = ["read_errors", "write_errors", "checksum_errors"];
+        let root = kind == "root" || (place.depth == 0 && name == pool);
+        if !root {
             all.push(Vdev {
                 class: text("class")
                     .filter(|c| c != "normal")
-                    .unwrap_or_else(|| class.to_owned()),
+                    .unwrap_or_else(|| place.class.to_owned()),
                 name: name.clone(),
                 state: text("state").unwrap_or_default(),
-                kind,
+                kind: kind.clone(),
                 path: text("path").or_else(|| text("was")),
-                errors: errors.map(|field| vdev.get(field).map_or(0, number)),
+                guid: vdev.get("guid").and_then(guid),
+                group: place.group.to_owned(),
+                group_kind: place.kind.to_owned(),
+                errors: ERRORS.map(|field| vdev.get(field).map_or(0, number)),
             });
         }
         let below = vdev.get("vdevs").and_then(Value::as_object);
-        if let Some(below) = below.filter(|_| depth < DEEPEST) {
-            collect(class, below, pool, all, depth + 1);
+        if let Some(below) = below.filter(|_| place.depth < DEEPEST) {
+            let inside = Place {
+                class: place.class,
+                group: name,
+                kind: if root { "root" } else { &kind },
+                depth: place.depth + 1,
+            };
+            collect(&inside, below, pool, all);
         }
     }
+}
+
+/// A vdev's errors of reading, writing and checksums.
+const ERRORS: [&str; 3] = ["read_errors", "write_errors", "checksum_errors"];
+
+/// In decimal digits, however it is written.
+fn guid(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+    .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Numbers come as numbers or as text.
@@ -162,7 +215,12 @@ impl PoolStatus {
             .devices
             .iter()
             .filter(|vdev| vdev.is_leaf() && !vdev.is_fine())
-            .map(|vdev| format!("{} is {}", vdev.place(), vdev.state))
+            .map(|vdev| {
+                let stands_in = self.stand_in(vdev).map_or_else(String::new, |spare| {
+                    format!(", the spare {} stands in", spare.place())
+                });
+                format!("{} is {}{stands_in}", vdev.place(), vdev.state)
+            })
             .collect();
         let state = match self.state.as_str() {
             "ONLINE" if bad.is_empty() && self.errors == 0 => return (HealthState::Healthy, None),
@@ -187,6 +245,13 @@ impl PoolStatus {
             why.push_str(&format!("; {} blocks are beyond repair", self.errors));
         }
         (state, Some(why))
+    }
+
+    /// The spare that serves in the place of a device that does not.
+    fn stand_in(&self, failed: &Vdev) -> Option<&Vdev> {
+        let beside = |vdev: &&Vdev| vdev.group == failed.group && vdev.is_fine();
+        let stands_in = failed.group_kind == "spare";
+        self.devices.iter().find(beside).filter(|_| stands_in)
     }
 
     /// Errors of reading and writing of devices that count as good.
