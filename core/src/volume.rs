@@ -51,14 +51,31 @@ pub struct Volume<O = Value> {
 }
 
 /// The identity of a snapshot, allocated by core before it is taken and stamped on it.
+///
+/// As a parameter of an action on a volume it is what core makes of the name that the user gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(pub uuid::Uuid);
 
 impl SnapshotId {
+    /// The `format` in a schema of what takes the name of a snapshot.
+    pub const FORMAT: &'static str = "snapshot";
+
     /// A fresh random identity.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl schemars::JsonSchema for SnapshotId {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SnapshotId".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": Self::FORMAT })
     }
 }
 

@@ -4,7 +4,12 @@ use lazarette_plugin::SnapshotId;
 
 /// The name in ZFS of a snapshot of `dataset`.
 pub(crate) fn name(dataset: &str, snapshot: SnapshotId) -> String {
-    format!("{dataset}@lz-{snapshot}")
+    format!("{dataset}@{}", part(snapshot))
+}
+
+/// Its part after the `@`.
+pub(crate) fn part(snapshot: SnapshotId) -> String {
+    format!("lz-{snapshot}")
 }
 
 /// Snapshots with their clones, from lines of a name and a list of names.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::change_requests::known_snapshot;
 use super::settings::limits;
 use super::steps::{Hands, params};
 use super::supervisor::Supervisor;
@@ -13,7 +14,9 @@ use crate::control::{ActTarget, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Action, ActionOn, Manifest};
 use crate::message::Method;
-use crate::name::{ContextName, quoted};
+use crate::name::{ContextName, SnapshotName, VolumeName, quoted};
+use crate::planner::VolumeEntry;
+use crate::volume::SnapshotId;
 
 /// An action that was found good.
 #[derive(Debug, Clone)]
@@ -49,10 +52,18 @@ impl Supervisor {
         };
         let context = self.context(&name)?;
         let action = known_action(self.manifest(&context.kind)?, action, done_to)?;
-        let parameters = typed_options(parameters, &action.parameters).map_err(|e| Error {
+        let mut parameters = typed_options(parameters, &action.parameters).map_err(|e| Error {
             message: format!("parameters of {}", action.name),
             ..e
         })?;
+        if let ActTarget::Volume(name) = on {
+            identify_snapshots(
+                &action.parameters,
+                name,
+                self.volume(name)?,
+                &mut parameters,
+            )?;
+        }
         if !context.is_ready() {
             let error = Error::new(
                 ErrorKind::Unreachable,
@@ -74,6 +85,34 @@ impl Supervisor {
             },
         })
     }
+}
+
+/// Puts the identities of a volume's snapshots in the place of their names, in those parameters
+/// that the schema says take a snapshot.
+fn identify_snapshots(
+    schema: &Value,
+    name: &VolumeName,
+    volume: &VolumeEntry,
+    parameters: &mut Value,
+) -> Result<()> {
+    let fields = schema.get("properties").and_then(Value::as_object);
+    for (field, _) in fields
+        .into_iter()
+        .flatten()
+        .filter(|(_, s)| s.get("format").is_some_and(|f| f == SnapshotId::FORMAT))
+    {
+        let Some(value) = parameters.get_mut(field) else {
+            continue;
+        };
+        let snapshot = SnapshotName::new(value.as_str().unwrap_or_default())?;
+        let entry = known_snapshot(name, volume, &snapshot)?;
+        if !entry.wanted || !entry.made {
+            let what = format!("snapshot \"{snapshot}\" is being taken or removed");
+            return Err(Error::new(ErrorKind::Busy, what).remedy("try again in a moment"));
+        }
+        *value = Value::String(entry.id.to_string());
+    }
+    Ok(())
 }
 
 fn known_action<'a>(manifest: &'a Manifest, name: &str, on: ActionOn) -> Result<&'a Action> {
@@ -107,7 +146,39 @@ impl Hands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planner::SnapshotEntry;
     use serde_json::json;
+
+    #[test]
+    fn a_snapshot_is_named_by_its_user_and_identified_to_the_plugin() {
+        let volume: VolumeName = "db".parse().unwrap();
+        let tank = ContextName::new("tank").unwrap();
+        let mut entry = VolumeEntry::declared(tank, json!({}), "tank/db".into(), false);
+        let taken = SnapshotId::random();
+        let mut snapshot = SnapshotEntry::new(taken, "2026-01-01T00:00:00Z".into());
+        let schema = json!({"properties": {
+            "snapshot": {"type": "string", "format": "snapshot"}, "file": {"type": "string"}
+        }});
+        let identify = |entry: &VolumeEntry, mut parameters: Value| {
+            identify_snapshots(&schema, &volume, entry, &mut parameters).map(|()| parameters)
+        };
+        let asked = json!({"snapshot": "first", "file": "first"});
+        let error = identify(&entry, asked.clone()).unwrap_err();
+        assert!(
+            error.to_string().contains("no snapshot \"first\""),
+            "{error}"
+        );
+        entry
+            .snapshots
+            .insert("first".parse().unwrap(), snapshot.clone());
+        let error = identify(&entry, asked.clone()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Busy);
+        snapshot.made = true;
+        entry.snapshots.insert("first".parse().unwrap(), snapshot);
+        let wanted = json!({"snapshot": taken.to_string(), "file": "first"});
+        assert_eq!(identify(&entry, asked).unwrap(), wanted);
+        assert_eq!(identify(&entry, json!({})).unwrap(), json!({}));
+    }
 
     #[test]
     fn an_unknown_action_names_those_that_there_are() {

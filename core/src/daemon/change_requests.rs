@@ -331,7 +331,11 @@ impl Supervisor {
     }
 }
 
-fn known_snapshot<'a>(
+/// A snapshot of the volume.
+///
+/// # Errors
+/// `NotFound` naming those that there are.
+pub(super) fn known_snapshot<'a>(
     name: &VolumeName,
     volume: &'a VolumeEntry,
     snapshot: &SnapshotName,
