@@ -1,5 +1,7 @@
 //! LVM on real disks: volumes, what is refused, devices that are lost.
 
+mod copies;
+mod kills;
 mod pool;
 mod takeover;
 mod thick;
@@ -8,6 +10,7 @@ use anyhow::Result;
 
 use crate::guest::Guest;
 use crate::{Case, cases};
+use kills::lvm_a_kill_at_any_moment_leaves_nothing_half_made;
 use pool::lvm_takes_nothing_new_into_a_pool_that_is_nearly_full;
 use takeover::lvm_takes_over_what_exists_and_leaves_it;
 use thick::{
@@ -16,13 +19,14 @@ use thick::{
 };
 
 pub(crate) const RESTORED: &[Case] = cases![Restored:
-    lvm_volumes_are_written_brought_back_cloned_grown_and_removed_without_a_trace,
+    case_18_lvm_volumes_are_made_without_udev_and_removed_without_a_trace,
     lvm_makes_groups_on_blank_devices_only_and_refuses_copies,
     lvm_goes_on_without_a_device_and_names_it,
     lvm_volumes_of_each_layout_and_an_encrypted_one_hold_what_is_written,
     lvm_sizes_and_devices_change_under_users,
     lvm_takes_nothing_new_into_a_pool_that_is_nearly_full,
     lvm_takes_over_what_exists_and_leaves_it,
+    lvm_a_kill_at_any_moment_leaves_nothing_half_made,
 ];
 
 /// The tools of the storage container, and waiting for the context `fast`.
@@ -60,8 +64,8 @@ fn step(guest: &Guest, what: &str, script: &str) -> Result<()> {
     guest.sh(what, &format!("{TOOLS}\n{script}")).map(drop)
 }
 
-/// Thin, XFS: clones and snapshots have the UUID of their origin.
-fn lvm_volumes_are_written_brought_back_cloned_grown_and_removed_without_a_trace(
+/// Case 18: thin, XFS; clones and snapshots have the UUID of their origin.
+fn case_18_lvm_volumes_are_made_without_udev_and_removed_without_a_trace(
     guest: &Guest,
 ) -> Result<()> {
     step(
@@ -75,12 +79,18 @@ fn lvm_volumes_are_written_brought_back_cloned_grown_and_removed_without_a_trace
     )?;
     step(
         guest,
-        "case 18: a volume is made without udev, soon, and its node is there",
+        "a volume is made without udev, soon, and its node is there",
         r#"
         within 120000 docker volume create -d lvm -o volume_group=fast -o size=400M -o fs=xfs -o label=db db > /dev/null
         ls /dev/mapper/fast-lz* > /dev/null
         same before "$(in_volume db 'echo before > /data/f; cat /data/f')" read
         in_volume db "grep ' /data ' /proc/mounts" | grep -q '^/dev/mapper/fast-lz.* xfs .*nosuid,nodev'
+        used() { lvm lvs --noheadings -o data_percent fast/pool | tr -d ' .'; }
+        in_volume db 'dd if=/dev/zero of=/data/large bs=1M count=60 2> /dev/null; sync; rm /data/large; sync'
+        before=$(used)
+        laz volume trim db > /dev/null
+        freed() { [ "$(used)" -lt "$before" ]; }
+        until_ok 30 freed
         same AlreadyThere "$(laz volume create --kind lvm -o volume_group=fast -o size=400M -o fs=xfs -o label=db db > /dev/null && echo AlreadyThere)" repeated
         "#,
     )?;
@@ -246,6 +256,12 @@ fn lvm_goes_on_without_a_device_and_names_it(guest: &Guest) -> Result<()> {
         ! timeout 100 docker run --rm -v $lost:/data busybox true 2> /tmp/said || fail "a volume on a missing disk was mounted"
         "#,
     )?;
+    println!("FIXTURES\n{}", guest.sh("reports", &format!("{TOOLS}\n{}", r#"
+        r() { system-docker exec -e LVM_SYSTEM_DIR=/run/lazarette-lvm -e LVM_SUPPRESS_FD_WARNINGS=1 laz-context-fast lvm "$1" --reportformat json --units b --nosuffix --binary -o "$2" "${@:3}"; }
+        r vgs vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_exported,vg_lock_type,vg_systemid
+        r pvs pv_name,pv_uuid,vg_name,vg_uuid,pv_size,pv_missing,pv_duplicate,pv_in_use -a
+        r lvs lv_name,lv_uuid,lv_dm_path,lv_size,lv_tags,pool_lv,origin,lv_layout,lv_role,data_percent,metadata_percent,sync_percent,lv_health_status,lv_active,lv_device_open,lv_merging,lv_snapshot_invalid,lv_permissions,cache_mode,cache_dirty_blocks -a -- fast
+        "#))?);
     guest.refused(
         "nothing new meanwhile",
         "docker volume create -d lvm -o volume_group=fast -o size=64M new",

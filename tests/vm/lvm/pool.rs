@@ -14,6 +14,7 @@ pub(super) fn lvm_takes_nothing_new_into_a_pool_that_is_nearly_full(guest: &Gues
         healthy
         docker volume create -d lvm -o volume_group=fast -o size=380M big > /dev/null
         docker volume create -d lvm -o volume_group=fast -o size=64M small > /dev/null
+        docker volume create -d lvm -o volume_group=fast -o size=300M greedy > /dev/null
         in_volume small 'echo fine > /data/f'
         in_volume big 'dd if=/dev/zero of=/data/f bs=1M count=330 2> /dev/null; sync'
         until_ok 60 shows 'context fast: .*pool: [89].*laz pool extend'
@@ -35,6 +36,30 @@ pub(super) fn lvm_takes_nothing_new_into_a_pool_that_is_nearly_full(guest: &Gues
         r#"
         same fine "$(in_volume small 'cat /data/f')" read
         in_volume small 'echo more >> /data/f'
+        "#,
+    )?;
+    step(
+        guest,
+        "full to the last block: who writes hears of it, others read, and it is told",
+        r#"
+        same error "$(lvm lvs --noheadings -o lv_when_full fast/pool | tr -d ' ')" "what it does with writes when it is full"
+        ! in_volume greedy 'dd if=/dev/zero of=/data/f bs=1M count=150 conv=fsync' 2> /tmp/said || fail "150 MB went into a full pool"
+        grep -q -i -e 'no space' -e 'i/o error' -e 'input/output' /tmp/said || fail "the writer was not told why: $(cat /tmp/said)"
+        until_ok 90 shows 'context fast: .*pool is full.*laz pool extend'
+        same fine "$(in_volume small 'head -n 1 /data/f')" read
+        in_volume big 'test -s /data/f'
+        "#,
+    )?;
+    step(
+        guest,
+        "what is removed makes room",
+        r#"
+        until_ok 90 docker volume rm greedy
+        again() { in_volume small 'echo again >> /data/f && sync'; }
+        until_ok 90 again
+        full() { shows 'pool is full'; }
+        not_full() { ! full; }
+        until_ok 60 not_full
         "#,
     )?;
     step(

@@ -30,8 +30,8 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         laz scan lvm > /tmp/scan
         grep -q 'lvm:fast' /tmp/scan || fail "$(cat /tmp/scan)"
         grep 'blank disk' /tmp/scan | grep -q virtio-disk2 || fail "$(cat /tmp/scan)"
-        ! grep 'blank disk' /tmp/scan | grep virtio-disk1 || fail "a disk in use counts as blank"
-        ! ls /dev/mapper | grep fast || fail "looking at it activated it"
+        ! grep 'blank disk' /tmp/scan | grep virtio-disk1 || fail "a disk that is in use is shown as blank"
+        ! ls /dev/mapper | grep fast || fail "looking has activated it"
         "#,
     )?;
     step(
@@ -42,7 +42,7 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         until_ok 90 view test -e /mnt/fast/home/f
         same old "$(docker run --rm -v /mnt/fast/home:/data busybox cat /data/f)" "what was there"
         until_ok 30 view test -d /mnt/fast/data
-        ! view test -e /mnt/fast/raw || fail "what has no file system is there"
+        ! view test -e /mnt/fast/raw || fail "what has no file system is mounted"
         until_ok 60 laz detach fast
         inactive() { ! ls /dev/mapper | grep -q fast; }
         until_ok 60 inactive
@@ -86,5 +86,61 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         lvm lvs fast/home > /dev/null
         "#,
     )?;
-    Ok(())
+    namesakes(guest)
+}
+
+/// A second group of the name, after the context was open with the first.
+fn namesakes(guest: &Guest) -> Result<()> {
+    step(
+        guest,
+        "a second context for the same group is refused",
+        r#"
+        printf '#cloud-config\nlazarette: {storage: {contexts: {fast: {kind: lvm, volume_group: fast}, other: {kind: lvm, volume_group: fast}}}}\n' > /tmp/two.yml
+        laz config set /tmp/two.yml > /dev/null
+        until_ok 60 shows 'context other: .*belongs to context .*fast'
+        shows '^fast .* healthy '
+        printf '#cloud-config\n' > /tmp/none.yml
+        laz config set /tmp/none.yml > /dev/null
+        closed() { ! ls /dev/mapper | grep fast && ! system-docker ps -aq --filter name=laz-context-fast | grep .; }
+        until_ok 90 closed
+        "#,
+    )?;
+    step(
+        guest,
+        "of two groups of one name the UUID says which is meant",
+        r#"
+        bare vgcreate --yes --devices ${by}2 fast ${by}2 > /dev/null
+        context ""
+        until_ok 90 shows 'context fast: .*several of that name.*uuid'
+        bare pvs --noheadings -o vg_uuid ${by}1 2> /dev/null | tr -d ' ' > /tmp/uuid
+        context ", uuid: $(cat /tmp/uuid), volumes: [home]"
+        healthy
+        until_ok 90 view test -e /mnt/fast/home/f
+        same new "$(view cat /mnt/fast/home/f)" "what is in it"
+        same 1 "$(lvm pvs --noheadings -o pv_name | wc -l)" "the devices that are looked at"
+        "#,
+    )?;
+    step(
+        guest,
+        "and goes on meaning it when the disks have changed their names",
+        r#"
+        laz config set /tmp/none.yml > /dev/null
+        closed() { ! ls /dev/mapper | grep fast && ! system-docker ps -aq --filter name=laz-context-fast | grep .; }
+        until_ok 90 closed
+        device() { basename "$(readlink -f "/sys/block/$(basename "$(readlink -f ${by}$1)")/device")"; }
+        before=$(readlink -f ${by}1)
+        one=$(device 1)
+        two=$(device 2)
+        cd /sys/bus/virtio/drivers/virtio_blk
+        for disk in $one $two; do echo $disk > unbind; done
+        for disk in $two $one; do echo $disk > bind; done
+        system-docker exec udev udevadm settle
+        for n in 1 2; do until_ok 60 test -b ${by}$n; done
+        [ "$(readlink -f ${by}1)" != "$before" ] || fail "the disks have their old names"
+        context ", uuid: $(cat /tmp/uuid), volumes: [home]"
+        healthy
+        until_ok 90 view test -e /mnt/fast/home/f
+        same new "$(view cat /mnt/fast/home/f)" "what is in it"
+        "#,
+    )
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::step;
+use super::{copies, step};
 use crate::guest::Guest;
 
 /// A group of four disks, and what makes volumes in it.
@@ -44,6 +44,26 @@ pub(super) fn lvm_volumes_of_each_layout_and_an_encrypted_one_hold_what_is_writt
         same "linear raid,raid1 raid,raid5,raid5_ls striped" "$(has lv_layout)" layouts
         lvm lvs --noheadings -o lv_layout,stripes,stripe_size --units k --nosuffix fast | grep -q -e 'striped *3 *32.00'
         lvm lvs --noheadings -o lv_layout,stripes,lv_tags fast | grep raid5 | grep -e ' 3 ' | grep -q team/a
+        "#,
+    )?;
+    step(
+        guest,
+        "a cache on a device of one's choice, written through or not, and away again",
+        r#"
+        laz volume cache linear device=${by}4 size=64M | grep -e writethrough > /dev/null
+        cached() { laz pool ls | grep -e "cache.*$1"; }
+        until_ok 60 cached writethrough
+        lvm lvs -a --noheadings -o lv_name,devices fast | grep _cvol | grep -e "${by}4" > /dev/null
+        same a "$(in_volume linear 'cat /data/f')" "what was there before"
+        laz volume resize linear 96M > /dev/null
+        ! laz volume snapshot linear one 2> /tmp/said || fail "a snapshot of a cached volume was taken"
+        grep -q 'laz volume uncache' /tmp/said || fail "$(cat /tmp/said)"
+        laz volume cache raid5 device=${by}4 size=32M mode=writeback > /dev/null
+        in_volume raid5 'dd if=/dev/urandom of=/data/large bs=1M count=20 2> /dev/null; md5sum /data/large > /data/sum; sync'
+        until_ok 60 cached writeback
+        laz volume uncache raid5 > /dev/null
+        same "" "$(lvm lvs --noheadings -o cache_mode fast | grep writeback || true)" "what is written back later"
+        in_volume raid5 'md5sum -c /data/sum' > /dev/null
         "#,
     )?;
     step(
@@ -140,5 +160,6 @@ pub(super) fn lvm_sizes_and_devices_change_under_users(guest: &Guest) -> Result<
         until_ok 60 laz volume rm --yes btr
         no_trace
         "#,
-    )
+    )?;
+    copies::rare_things(guest)
 }
