@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
+use crate::size::Size;
 
 /// Most servers of one context.
 const MOST_SERVERS: usize = 16;
@@ -17,6 +18,22 @@ checked_text!(
     /// The name of a Gluster volume.
     GlusterVolume, check_volume, "^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 );
+
+checked_text!(
+    /// Where a brick is: `g1.example:/bricks/gv0`.
+    BrickPlace, check_brick, "^[A-Za-z0-9_.:%-]+:/.+$"
+);
+
+fn check_brick(text: &str) -> Result<String> {
+    let bad = |why: &str| {
+        Error::invalid(format!("brick {}: {why}", quoted(text)))
+            .remedy("give it as SERVER:/DIRECTORY: g1.example:/bricks/gv0")
+    };
+    let (server, path) = text.split_once(":/").ok_or_else(|| bad("no directory"))?;
+    ServerName::new(server).map_err(|e| bad(&e.message))?;
+    Subdirectory::new(path).map_err(|e| bad(&e.message))?;
+    Ok(text.to_owned())
+}
 
 fn check_volume(text: &str) -> Result<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -62,6 +79,11 @@ pub struct Config {
     /// Options of the mount, as in mount.glusterfs(8).
     #[serde(default)]
     pub options: Options,
+    /// This host is a peer of the pool, and its glusterd (by its socket in /run/glusterd) may be
+    /// told what to do: bricks, heals, sizes of volumes. Not, unless told.
+    #[serde(default)]
+    #[schemars(transform = without_null_type)]
+    pub manage: Option<Flag>,
 }
 
 /// Takes `null` out of a single field's schema.
@@ -259,6 +281,11 @@ fn is_volume_name(name: &str) -> bool {
 }
 
 impl Config {
+    /// Whether this host's glusterd may be told what to do.
+    pub(crate) fn manages(&self) -> bool {
+        self.manage == Some(Flag(true))
+    }
+
     /// Checks what no single field shows.
     ///
     /// # Errors
@@ -324,6 +351,10 @@ pub struct VolumeOptions {
     /// The directory of the Gluster volume that is the volume; without it, all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Subdirectory>,
+    /// How much that directory may hold, where the Gluster volume has quotas and the context may
+    /// manage its pool: 20G.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// Whether that directory is made if it is missing (the default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create: Option<Flag>,

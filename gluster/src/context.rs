@@ -6,19 +6,22 @@ use std::sync::Arc;
 
 use lazarette_plugin::directory;
 use lazarette_plugin::linux::mount::{Expected, MountError, MountRoot};
-use lazarette_plugin::serde_json::json;
+use lazarette_plugin::serde_json::{Value, json};
 use lazarette_plugin::values::{Flag, Subdirectory};
 use lazarette_plugin::{
-    Call, Capabilities, Capability, Created, Error, ErrorKind, Health, Host, Level, ListedVolume,
-    Mounted, Privileges, Removed, Result, StorageContext, UrlMapping, Volume, VolumeId,
+    Action, Call, Capabilities, Capability, Created, Error, ErrorKind, Health, Host, Level,
+    ListedVolume, Mounted, Privileges, Removed, Result, StorageContext, UrlMapping, Volume,
+    VolumeId,
 };
 use rustix::io::Errno;
 
+use crate::actions;
 use crate::client::Source;
 use crate::config::{Config, OnRemove, VolumeOptions};
 use crate::health::Monitor;
+use crate::management::Management;
 use crate::mounts::{Mounts, Ready};
-use crate::programs::Programs;
+use crate::programs::{Programs, SOCKETS};
 use crate::watch::Watch;
 
 /// Permission bits of a directory that is made without `mode`.
@@ -26,9 +29,11 @@ const MODE: u32 = 0o755;
 
 /// An open context: one Gluster volume.
 pub struct Gluster {
-    config: Arc<Config>,
-    source: Source,
-    mounts: Arc<Mounts>,
+    pub(crate) host: Host,
+    pub(crate) config: Arc<Config>,
+    pub(crate) source: Source,
+    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) management: Management,
     monitor: Monitor,
     watch: Watch,
 }
@@ -43,12 +48,20 @@ impl StorageContext for Gluster {
     }
 
     fn capabilities() -> Capabilities {
-        [Capability::Create, Capability::Import, Capability::Shared].into()
+        [
+            Capability::Create,
+            Capability::Size,
+            Capability::Resize,
+            Capability::Import,
+            Capability::Shared,
+        ]
+        .into()
     }
 
     /// Mounting needs SYS_ADMIN and /dev/fuse. Servers may want a port below 1024. With FUSE the
     /// kernel here checks permissions, so directories that belong to others are made, given their
-    /// owner and mode, and deleted only with CHOWN, DAC_OVERRIDE, FOWNER and FSETID.
+    /// owner and mode, and deleted only with CHOWN, DAC_OVERRIDE, FOWNER and FSETID. The directory
+    /// of the host is empty unless the operator has its glusterd put a socket there.
     fn privileges() -> Privileges {
         let capabilities = [
             "SYS_ADMIN",
@@ -62,6 +75,7 @@ impl StorageContext for Gluster {
             capabilities: capabilities.map(String::from).into(),
             devices: vec!["/dev/fuse".into()],
             host_network: true,
+            host_directories: vec![SOCKETS.into()],
             kernel_modules: vec!["fuse".into()],
             writable: ["/run", "/tmp", "/var/log/glusterfs"]
                 .map(String::from)
@@ -83,14 +97,22 @@ impl StorageContext for Gluster {
     /// Makes the volume's directory. A volume that is all of the Gluster volume is there already.
     fn create(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Created> {
         let Some(path) = &volume.options.path else {
-            return Ok(Created::AlreadyExists);
+            return self
+                .limit(call, &volume.options)
+                .map(|()| Created::AlreadyExists);
         };
-        self.mounts.with(call, &self.config, &self.source, |ready| {
-            if make(ready, &volume.options, path, false)? {
-                Ok(Created::Created)
-            } else {
-                Ok(Created::AlreadyExists)
-            }
+        // Better before anything is made than after.
+        self.may_limit(&volume.options)?;
+        let made = self
+            .mounts
+            .with(call, &self.config, &self.source, |ready| {
+                make(ready, &volume.options, path, false)
+            })?;
+        self.limit(call, &volume.options)?;
+        Ok(if made {
+            Created::Created
+        } else {
+            Created::AlreadyExists
         })
     }
 
@@ -113,6 +135,7 @@ impl StorageContext for Gluster {
                         "remove that volume first, or keep this one's directory: on_remove: keep",
                     ));
             }
+            self.forget_limit(call, options);
             if directory::delete(call, &ready.path, path)? {
                 Ok(Removed::Removed)
             } else {
@@ -157,6 +180,29 @@ impl StorageContext for Gluster {
         Ok(())
     }
 
+    fn actions() -> Vec<Action> {
+        actions::all()
+    }
+
+    fn act(
+        &self,
+        call: &Call,
+        action: &str,
+        volume: Option<&Volume<VolumeOptions>>,
+        parameters: Value,
+    ) -> Result<Value> {
+        if volume.is_some() {
+            return Err(Error::unsupported(action, Self::KIND)
+                .remedy("name the context: laz pool ACTION CONTEXT"));
+        }
+        self.do_action(call, action, parameters)
+    }
+
+    fn resize(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<()> {
+        self.holds_less(call, &volume.options)?;
+        self.limit(call, &volume.options)
+    }
+
     fn health(&self) -> Health {
         self.monitor.health()
     }
@@ -182,9 +228,12 @@ impl Gluster {
         let no_thread =
             |e: std::io::Error| Error::internal("no thread for the health checks").cause(e);
         let watch = Watch::start(&mounts).map_err(no_thread)?;
-        let monitor =
-            Monitor::start(host, config.clone(), mounts.clone(), programs).map_err(no_thread)?;
+        let management = Management::new(programs.clone(), config.clone());
+        let monitor = Monitor::start(host.clone(), config.clone(), mounts.clone(), programs)
+            .map_err(no_thread)?;
         Ok(Self {
+            host,
+            management,
             config,
             source,
             mounts,

@@ -78,7 +78,8 @@ pub(crate) struct Container {
 /// Mounts a file system in memory where it is told to, and lives until it is killed.
 pub(crate) const SERVES: &str = "for place; do :; done
 mount -t tmpfs -o size=1m g1:gv0 \"$place\" || exit 1
-mkdir \"$place/kept\"
+mkdir -p \"$place/kept\" \"$place/.meta/graphs/active\"
+: > \"$place/.meta/graphs/active/volfile\"
 ";
 /// Says why in its log and ends.
 pub(crate) const REFUSES: &str = r#"for word; do case $word in --log-file=*) log=${word#*=} ;; esac; done
@@ -118,9 +119,7 @@ impl Container {
     }
 
     pub(crate) fn replace_client(&self, script: &str) {
-        let program = self.programs().glusterfs;
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&self.programs().glusterfs, script);
     }
 
     pub(crate) fn mounts(&self) -> PathBuf {
@@ -135,6 +134,10 @@ impl Container {
         let base = self.directory.path();
         Programs {
             glusterfs: base.join("glusterfs"),
+            gluster: base.join("gluster"),
+            glfsheal: base.join("glfsheal"),
+            socket: base.join("glusterd.socket"),
+            tool_logs: base.into(),
             logs: base.join("logs"),
             records: base.join("records"),
             fs_types: &["tmpfs"],
@@ -149,6 +152,46 @@ impl Container {
 
     pub(crate) fn open(&self) -> Gluster {
         Gluster::open_with(self.host(), self.config(), self.programs()).unwrap()
+    }
+
+    /// The same context, which may manage its pool.
+    pub(crate) fn open_as_manager(&self) -> Gluster {
+        let mut config = self.config();
+        config.manage = Some(lazarette_plugin::values::Flag(true));
+        Gluster::open_with(self.host(), config, self.programs()).unwrap()
+    }
+
+    /// This host's glusterd: what gluster(8) is told is kept, and answered by `script`.
+    pub(crate) fn start_glusterd(&self, script: &str) {
+        let programs = self.programs();
+        fs::write(&programs.socket, "").unwrap();
+        executable(
+            &programs.gluster,
+            &format!("#!/bin/sh\necho \"$*\" >> \"$0.told\"\n{script}\n"),
+        );
+    }
+
+    /// What `$0.answer` of that script is from now on.
+    pub(crate) fn answer(&self, text: &str) {
+        let program = self.programs().gluster;
+        fs::write(program.with_extension("answer"), text).unwrap();
+    }
+
+    /// The orders that glusterd was given, without questions.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        let told = self.programs().gluster.with_extension("told");
+        let told = fs::read_to_string(told).unwrap_or_default();
+        let orders = told.lines().filter(|l| !l.contains(" --xml "));
+        let words = orders.map(|l| l.split(" volume ").last().unwrap_or_default());
+        words.map(|w| format!("volume {w}")).collect()
+    }
+
+    /// What the only brick lists as not healed.
+    pub(crate) fn unhealed(&self, lines: &str) {
+        executable(
+            &self.programs().glfsheal,
+            &format!("#!/bin/sh\necho 'Brick g1:/b\n{lines}\nStatus: Connected'\n"),
+        );
     }
 
     /// The server no longer accepts connections.
@@ -167,6 +210,11 @@ impl Container {
     pub(crate) fn clients(&self, place: &Path) -> Vec<Process> {
         crate::client::find(place)
     }
+}
+
+fn executable(program: &Path, script: &str) {
+    fs::write(program, script).unwrap();
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// However a test ends, no client outlives it.

@@ -16,6 +16,7 @@ use lazarette_plugin::{Activity, Capacity, Health, HealthState, Host, Level, Vol
 
 use crate::config::Config;
 use crate::graph::{self, Brick};
+use crate::heals::{self, Unhealed};
 use crate::mounts::Mounts;
 use crate::programs::Programs;
 use crate::server::Answer;
@@ -28,6 +29,11 @@ const ALERT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(2);
 /// A client that answers no look for so much longer than it waits for a brick hangs by itself.
 const MERCY: Duration = Duration::from_secs(30);
+/// How long bricks may take to list what is to be healed, how often they are asked, and for up to
+/// how many files: they look at each copy of each.
+const BRICKS: Duration = Duration::from_secs(10);
+const ASK: Duration = Duration::from_secs(20);
+const FEW: u64 = 1000;
 /// The longest description of a volume that is read.
 const DESCRIPTION: usize = 4 << 20;
 /// So many lines of a client's log are told after one look.
@@ -168,7 +174,10 @@ struct Client {
     silent: Option<Instant>,
     /// How long it waits for a brick.
     patience: Duration,
+    /// Files in split brain: as the bricks list them, or until they do by the gfids in its log.
     split: BTreeSet<String>,
+    /// When its bricks were asked last which files are to be healed.
+    asked: Option<Instant>,
 }
 
 /// What a look at one mount finds.
@@ -196,11 +205,12 @@ impl Look {
             .retain(|key, _| live.iter().any(|(k, ..)| k == key));
         let mut health = Health::healthy();
         for (key, place, process) in &live {
-            let found = self.look_at(place, key);
+            let mut found = self.look_at(place, key);
             let known = self.clients.entry(key.clone()).or_default();
             if known.pid != process.pid() {
                 *known = Client {
                     pid: process.pid(),
+                    patience: known.patience,
                     ..Client::default()
                 };
             }
@@ -214,11 +224,10 @@ impl Look {
                 );
                 self.mounts.dead(key, process, &why);
             }
-            if let Found::Answers {
-                to_heal: Some(0), ..
-            } = found
-            {
-                known.split.clear();
+            let ask = || heals::ask(&self.programs, &self.config, key, place, BRICKS);
+            if let Err(why) = known.ask_bricks(&mut found, ask) {
+                let text = format!("the bricks do not tell what is to be healed: {why}");
+                self.host.log(Level::Debug, text);
             }
             health = worse(health, found.health(&known.split));
         }
@@ -351,6 +360,32 @@ impl Client {
         }
     }
 
+    /// Has the bricks tell which files are in split brain, by `ask`, if some may be. That costs them
+    /// something, and they cannot know while one of them is away.
+    fn ask_bricks(
+        &mut self,
+        found: &mut Found,
+        ask: impl FnOnce() -> Result<Unhealed, String>,
+    ) -> Result<(), String> {
+        let Found::Answers { away, to_heal, .. } = found else {
+            return Ok(());
+        };
+        if *to_heal == Some(0) {
+            self.split.clear();
+            self.asked = None;
+        } else if away.is_empty()
+            && to_heal.is_some_and(|n| n <= FEW)
+            && self.asked.is_none_or(|t| t.elapsed() >= ASK)
+        {
+            self.asked = Some(Instant::now());
+            self.split = ask()?.split;
+        }
+        // No heal waits for those.
+        let split = u64::try_from(self.split.len()).unwrap_or(u64::MAX);
+        *to_heal = to_heal.map(|n| n.saturating_sub(split));
+        Ok(())
+    }
+
     /// Whether the client itself hangs: servers answer, and it has not for longer than it waits
     /// for any of them.
     fn hangs(&mut self, found: &Found, answers: &[Answer]) -> bool {
@@ -417,10 +452,14 @@ impl Found {
 }
 
 fn told_split(split: &BTreeSet<String>) -> String {
-    let names: Vec<&str> = split.iter().take(NAMED).map(String::as_str).collect();
+    let name = |file: &String| match file.starts_with(['/', '<']) {
+        true => file.clone(),
+        false => format!("gfid {file}"),
+    };
+    let names: Vec<String> = split.iter().take(NAMED).map(name).collect();
     let more = if split.len() > NAMED { ", …" } else { "" };
     format!(
-        "split brain in {} files (gfid {}{more}): choose a copy with `gluster volume heal {}`",
+        "split brain in {} files ({}{more}): choose a copy with `gluster volume heal {}`",
         split.len(),
         names.join(", "),
         "VOLUME split-brain"

@@ -96,6 +96,55 @@ fn a_client_hangs_only_if_servers_answer_and_it_has_not_for_long() {
 }
 
 #[test]
+fn bricks_are_asked_only_if_they_can_know_and_what_they_list_counts() {
+    let found = |away: &[&str], to_heal| Found::Answers {
+        away: away.iter().map(|s| (*s).to_owned()).collect(),
+        bricks: 2,
+        to_heal,
+        capacity: None,
+    };
+    let left = |found: &Found| match found {
+        Found::Answers { to_heal, .. } => *to_heal,
+        _ => None,
+    };
+    let listed = || {
+        let split = ["/apps/f".to_owned()].into();
+        Ok(Unhealed {
+            split,
+            ..Unhealed::default()
+        })
+    };
+    let never = || -> Result<Unhealed, String> { panic!("asked") };
+    let mut client = Client {
+        split: ["c06d1f69-6eff-421d-8a13-f0d67e59f72c".to_owned()].into(),
+        ..Client::default()
+    };
+    client
+        .ask_bricks(&mut found(&["g2:/b"], Some(2)), never)
+        .unwrap();
+    client.ask_bricks(&mut found(&[], None), never).unwrap();
+    client
+        .ask_bricks(&mut found(&[], Some(FEW + 1)), never)
+        .unwrap();
+    assert_eq!(client.split.len(), 1);
+    let mut two = found(&[], Some(2));
+    client.ask_bricks(&mut two, listed).unwrap();
+    assert_eq!(left(&two), Some(1), "a split brain is no heal that waits");
+    let why = two.health(&client.split).reason.unwrap();
+    assert!(why.contains("split brain in 1 files (/apps/f)"), "{why}");
+    // Not at every look.
+    client.ask_bricks(&mut found(&[], Some(2)), never).unwrap();
+    client.asked = Instant::now().checked_sub(ASK);
+    let failed = || Err("no answer".to_owned());
+    client
+        .ask_bricks(&mut found(&[], Some(2)), failed)
+        .unwrap_err();
+    assert_eq!(client.split.len(), 1, "what was known stays");
+    client.ask_bricks(&mut found(&[], Some(0)), never).unwrap();
+    assert!(client.split.is_empty());
+}
+
+#[test]
 fn a_log_is_read_once_told_and_emptied_when_long() {
     let place = tempfile::tempdir().unwrap();
     let log = place.path().join("log");

@@ -130,6 +130,11 @@ impl Mounts {
         mounts
     }
 
+    /// The programs that serve and look at them.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
     /// Runs `body` with the mount of `source`, which is made if need be and does not go meanwhile.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! All tests share one world and run one after the other; each leaves it as it was. Those that show
 //! one of the acceptance cases (the pains of users of other solutions) carry its number.
 
+mod bricks;
 mod changes;
 mod configuration;
 mod containers;
@@ -66,8 +67,9 @@ fn all() -> Vec<Case> {
         figures::CASES,
         plugins::CASES,
         sshfs::CASES,
-        // Last: its servers run on.
+        // Last: their server runs on.
         gluster::CASES,
+        bricks::CASES,
     ])
     .flatten()
     .copied()

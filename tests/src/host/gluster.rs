@@ -1,5 +1,5 @@
-//! A Gluster server of the world: one daemon on a loopback address, with one volume that has two
-//! copies of everything.
+//! A Gluster server of the world: one daemon on a loopback address, with volumes that have two copies
+//! of everything. Its socket is where a context expects that of a peer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,10 @@ use super::programs::in_path;
 
 /// Its address: of loopback, but not the one that Gluster refuses to have bricks on.
 pub const ADDRESS: &str = "127.1.1.1";
-/// Its volume.
+/// Its first volume.
 pub const VOLUME: &str = "gv0";
+/// Where it takes orders.
+const SOCKET: &str = "/run/glusterd/glusterd.socket";
 
 /// The server. It ends with the suite's namespaces.
 pub struct GlusterServer {
@@ -40,18 +42,25 @@ pub(super) fn translators() -> Result<PathBuf> {
 }
 
 impl GlusterServer {
-    /// Starts it below `base`, with nothing of the machine's own Gluster in sight.
+    /// Starts it below `base`, unless it runs, with nothing of the machine's own Gluster in sight.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn start(base: &Path) -> Result<Self> {
-        let bricks = base.join("bricks");
-        fs::create_dir_all(&bricks)?;
+        let server = Self {
+            bricks: base.join("bricks"),
+        };
+        if server.gluster(&["pool", "list"]).is_ok() {
+            return Ok(server);
+        }
+        let bricks = &server.bricks;
+        fs::create_dir_all(bricks)?;
         fs::create_dir_all("/run/gluster")?;
+        fs::create_dir_all("/run/glusterd")?;
         for (place, size) in [
             (Path::new("/var/lib/glusterd"), c"size=16m"),
             (Path::new("/var/log/glusterfs"), c"size=64m"),
-            (bricks.as_path(), c"size=64m"),
+            (bricks.as_path(), c"size=128m"),
         ] {
             let flags = MountFlags::NOSUID | MountFlags::NODEV;
             rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(size))
@@ -61,21 +70,41 @@ impl GlusterServer {
         let started = limited(60, "glusterd")
             .args(["--log-level=WARNING", "--pid-file=/run/glusterd.pid"])
             .args(["--xlator-option", &bind])
+            .args([
+                "--xlator-option",
+                &format!("management.glusterd-sockfile={SOCKET}"),
+            ])
             .output()?;
         succeeded("glusterd", &started)?;
-        let server = Self { bricks };
         eventually("glusterd answers", Duration::from_secs(60), || {
             Ok(server.gluster(&["pool", "list"]).is_ok())
         })?;
-        for name in ["a", "b"] {
-            fs::create_dir(server.bricks.join(name))?;
-        }
-        let bricks = ["a", "b"].map(|name| format!("{ADDRESS}:{}", server.brick(name).display()));
-        let create = ["volume", "create", VOLUME, "replica", "2"];
-        let bricks = bricks.each_ref().map(String::as_str);
-        server.gluster(&[&create, &bricks[..], &["force"]].concat())?;
-        server.gluster(&["volume", "start", VOLUME])?;
+        server.volume(VOLUME, ["a", "b"])?;
         Ok(server)
+    }
+
+    /// Makes and starts a volume of two copies on two bricks.
+    ///
+    /// # Errors
+    /// When there is one of that name.
+    pub fn volume(&self, name: &str, bricks: [&str; 2]) -> Result<()> {
+        let mut places = Vec::new();
+        for brick in bricks {
+            places.push(self.place(brick)?);
+        }
+        let places: Vec<&str> = places.iter().map(String::as_str).collect();
+        let create = ["volume", "create", name, "replica", "2"];
+        self.gluster(&[&create, &places[..], &["force"]].concat())?;
+        self.gluster(&["volume", "start", name]).map(drop)
+    }
+
+    /// Where a brick, which is made if need be, is to Gluster: `SERVER:/DIRECTORY`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn place(&self, brick: &str) -> Result<String> {
+        fs::create_dir_all(self.bricks.join(brick))?;
+        Ok(format!("{ADDRESS}:{}", self.brick(brick).display()))
     }
 
     /// `gluster ARGUMENTS…`, which must succeed; its output.
@@ -84,13 +113,13 @@ impl GlusterServer {
     /// When it fails.
     pub fn gluster(&self, arguments: &[&str]) -> Result<String> {
         let output = limited(60, "gluster")
-            .arg("--mode=script")
+            .args(["--mode=script", &format!("--glusterd-sock={SOCKET}")])
             .args(arguments)
             .output()?;
         succeeded(&format!("gluster {}", arguments.join(" ")), &output)
     }
 
-    /// Where a brick (`a` or `b`) keeps its copies.
+    /// Where a brick (`a`, `b`, …) keeps its copies.
     pub fn brick(&self, name: &str) -> PathBuf {
         self.bricks.join(name).join("files")
     }
@@ -111,5 +140,13 @@ impl GlusterServer {
 /// # Errors
 /// When processes cannot be looked at.
 pub fn client() -> Result<Option<i32>> {
-    process::with(&["--no-daemon", &format!("--volfile-id={VOLUME}")])
+    client_of(VOLUME)
+}
+
+/// The client of another volume.
+///
+/// # Errors
+/// When processes cannot be looked at.
+pub fn client_of(volume: &str) -> Result<Option<i32>> {
+    process::with(&["--no-daemon", &format!("--volfile-id={volume}")])
 }

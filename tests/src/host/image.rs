@@ -39,8 +39,13 @@ pub(super) fn hello(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Re
 pub(super) fn gluster(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
     let root = scratch.join("gluster");
     shell(&root)?;
+    let translators = super::gluster::translators()?;
+    let beside = translators.parent().context("no directory of libraries")?;
+    let glfsheal = beside.join("glfsheal");
     for program in [
         "/usr/sbin/glusterfs",
+        "/usr/sbin/gluster",
+        glfsheal.to_str().context("a path that is no text")?,
         "/usr/bin/stat",
         "/usr/bin/cat",
         "/usr/bin/tail",
@@ -51,7 +56,6 @@ pub(super) fn gluster(docker: &Dockerd, scratch: &Path, programs: &Programs) -> 
     for directory in ["var/log/glusterfs", "var/lib/glusterd"] {
         fs::create_dir_all(root.join(directory))?;
     }
-    let translators = super::gluster::translators()?;
     for library in files(&translators)? {
         with_libraries(&library, &root.join(library.strip_prefix("/")?))?;
     }
