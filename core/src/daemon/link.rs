@@ -15,8 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::flood::{Flood, shown, shown_error};
 use crate::context::Level;
 use crate::control::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -205,7 +206,7 @@ impl Link {
                     self.context
                 ),
             )
-            .cause(e)
+            .cause(shown(&e.to_string()))
         })?;
         Ok((value, fd))
     }
@@ -271,17 +272,25 @@ async fn read_frames(
     context: String,
     events: impl Fn(LinkEvent),
 ) {
+    let mut flood = Flood::new(Instant::now());
     let error = loop {
         match read_frame(&mut reader).await {
-            Ok((message, fd)) => take_message(message, fd, &pending, &events),
+            Ok((message, fd)) => take_message(message, fd, &pending, &mut flood, &events),
             Err(e) => break e,
         }
+        let pause = flood.pause();
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
     };
+    flood.tell(Instant::now(), |word| {
+        events(LinkEvent::Line(Level::Warn, word));
+    });
     let error = Error::new(
         ErrorKind::Plugin,
         format!("the connection to the plugin host of \"{context}\" broke"),
     )
-    .cause(error);
+    .cause(shown(&error.to_string()));
     let waiting: Vec<_> = {
         let mut pending = pending
             .lock()
@@ -298,8 +307,15 @@ fn take_message(
     message: FromPlugin,
     fd: Option<OwnedFd>,
     pending: &Pending,
+    flood: &mut Flood,
     events: &impl Fn(LinkEvent),
 ) {
+    let line = |level: Level, text: &str, flood: &mut Flood| {
+        let tell = |word| events(LinkEvent::Line(Level::Warn, word));
+        if flood.line(text.len(), Instant::now(), tell) {
+            events(LinkEvent::Line(level, shown(text)));
+        }
+    };
     match message {
         FromPlugin::Reply { id, outcome, .. } => {
             let waiting = pending
@@ -310,7 +326,7 @@ fn take_message(
             if let Some(waiting) = waiting {
                 let reply = match outcome {
                     Outcome::Ok(value) => Ok((value, fd)),
-                    Outcome::Error(error) => Err(error),
+                    Outcome::Error(error) => Err(shown_error(&error)),
                 };
                 let _ = waiting.reply.send(reply);
             }
@@ -322,19 +338,23 @@ fn take_message(
                 .get(&id)
                 .and_then(|waiting| waiting.progress.clone());
             if let Some(watcher) = watcher {
-                // Whoever watched may be about to go.
-                let _ = watcher.send(Progress { message, share });
+                if flood.progress(message.len(), Instant::now()) {
+                    let message = shown(&message);
+                    // Whoever watched may be about to go.
+                    let _ = watcher.send(Progress { message, share });
+                }
                 return;
             }
             let share = share.map_or_else(String::new, |s| format!(" ({:.0} %)", s * 100.0));
-            events(LinkEvent::Line(Level::Info, format!("{message}{share}")));
+            line(Level::Info, &format!("{message}{share}"), flood);
         }
-        FromPlugin::Log { level, message } => events(LinkEvent::Line(level, message)),
-        FromPlugin::Changed => events(LinkEvent::Changed),
-        FromPlugin::Hello { .. } => events(LinkEvent::Line(
-            Level::Warn,
-            "a second hello: ignored".into(),
-        )),
+        FromPlugin::Log { level, message } => line(level, &message, flood),
+        FromPlugin::Changed => {
+            if flood.change(Instant::now()) {
+                events(LinkEvent::Changed);
+            }
+        }
+        FromPlugin::Hello { .. } => line(Level::Warn, "a second hello: ignored", flood),
     }
 }
 
@@ -498,6 +518,78 @@ mod tests {
             tokio::task::spawn_blocking(move || heard.recv_timeout(Duration::from_secs(5)));
         assert_eq!(cancelled.await.unwrap(), Ok(1));
         assert!(link.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_floods_is_heard_in_measure_and_its_reply_still_comes() {
+        const SAID: usize = 1_500;
+        let directory = host(1, move |stream, message| {
+            let ToPlugin::Call { id, .. } = message else {
+                return true;
+            };
+            for n in 0..SAID {
+                let log = FromPlugin::Log {
+                    level: Level::Info,
+                    message: format!("\x1b[2J{}", "x".repeat(100_000)),
+                };
+                // As many changes as lines; a line in ten is as long as it can be.
+                let log = match n % 10 {
+                    0 => log,
+                    _ => FromPlugin::Log {
+                        level: Level::Info,
+                        message: n.to_string(),
+                    },
+                };
+                frame::write(stream, &log).unwrap();
+                frame::write(stream, &FromPlugin::Changed).unwrap();
+            }
+            let error = Error::invalid("e\x07".repeat(100_000));
+            let reply = FromPlugin::Reply {
+                id,
+                outcome: Outcome::Error(error),
+                fd: false,
+            };
+            frame::write(stream, &reply).unwrap();
+            true
+        });
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let events = Arc::clone(&heard);
+        let link = Link::connect(
+            &directory.path().join("s"),
+            "c",
+            Duration::from_secs(5),
+            move |event| events.lock().unwrap().push(event),
+        )
+        .await
+        .unwrap();
+        let error = link
+            .call::<Value>(Method::List, Duration::from_secs(120))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        assert!(error.message.len() < 20_000 && !error.message.contains('\x07'));
+
+        let heard = heard.lock().unwrap();
+        let lines: Vec<_> = heard
+            .iter()
+            .filter_map(|event| match event {
+                LinkEvent::Line(_, line) => Some(line),
+                _ => None,
+            })
+            .collect();
+        let changes = heard.len() - lines.len();
+        assert!(lines.len() < SAID, "{} lines", lines.len());
+        assert!(changes < SAID, "{changes} changes");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.len() < 9_000 && !line.contains('\x1b'))
+        );
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("dropped: it says more than"))
+        );
     }
 
     #[tokio::test]

@@ -12,7 +12,8 @@
 //! | `acts`, `scan` | what plugins do beside the planner |
 //! | [`store`] | what survives core |
 //! | [`configuration`] | the cloud-config in force |
-//! | [`link`] | the wire to a plugin host |
+//! | `health` | asking plugins how they are |
+//! | [`link`], `flood` | the wire to a plugin host, and how much it may say on it |
 //! | [`view`] | the mount namespace of user Docker |
 //! | [`system_engine`], [`user_engine`], [`engine_client`] | the two Docker engines |
 //! | [`observers`] | tasks that watch all of these |
@@ -26,6 +27,8 @@ pub mod configuration;
 pub mod control_server;
 mod docker_requests;
 pub mod engine_client;
+mod flood;
+mod health;
 pub mod link;
 mod modules;
 pub mod observers;

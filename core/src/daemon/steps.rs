@@ -27,7 +27,7 @@ use crate::name::{ContextName, VolumeName};
 use crate::planner::{
     Attachment, ContextAct, ContextEntry, Event, KindEntry, Outcome, Step, VolumeAct, VolumeEntry,
 };
-use crate::volume::{Created, Health, ListedVolume, Mounted, Removed};
+use crate::volume::{Created, ListedVolume, Mounted, Removed};
 
 /// What steps work with; shared by all of them.
 pub struct Hands {
@@ -112,18 +112,6 @@ impl Hands {
                 "{step:?} was ordered with what another step needs"
             ))),
         }
-    }
-
-    /// Asks the plugin of `name` how it is.
-    ///
-    /// # Errors
-    /// `Plugin` without a connection; those of the call.
-    pub async fn health(&self, name: &ContextName) -> Result<Health> {
-        Ok(self
-            .link(name)?
-            .call(Method::Health, limits::HEALTH)
-            .await?
-            .0)
     }
 
     /// Whether `generation` is that of the connection in use.
@@ -250,7 +238,7 @@ impl Hands {
         let messages = self.messages.clone();
         move |event| {
             let message = match event {
-                LinkEvent::Changed => Message::HealthChanged,
+                LinkEvent::Changed => Message::HealthChanged(context.clone()),
                 LinkEvent::Line(level, line) => Message::Line {
                     context: context.clone(),
                     level,

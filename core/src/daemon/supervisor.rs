@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::configuration::Configuration;
 use super::engine_client::EngineIdentity;
+use super::health::Questions;
 use super::requests::{Reply, answer, now_rfc3339};
 use super::settings::limits;
 use super::steps::{Hands, Order};
@@ -28,9 +29,8 @@ use crate::planner::{Event, KindEntry, Millis, Outcome, Step, VolumeAct, VolumeE
 
 /// Lines kept of a context's log beside what its container keeps.
 const KEPT_LINES: usize = 200;
-
-/// How often plugins are asked how they are.
-const HEALTH_EVERY: Millis = 2_000;
+/// Bytes kept of these lines.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// What reaches the supervisor.
 pub enum Message {
@@ -49,8 +49,8 @@ pub enum Message {
         /// The line.
         line: String,
     },
-    /// A plugin says that its health is another one now.
-    HealthChanged,
+    /// The plugin of a context says that its health is another one now.
+    HealthChanged(ContextName),
     /// A connection to a plugin host is over.
     LinkClosed {
         /// Which context.
@@ -104,8 +104,7 @@ pub struct Supervisor {
     started: Instant,
     lines: BTreeMap<ContextName, VecDeque<String>>,
     pub(super) holds: Holds,
-    asked_health: BTreeSet<ContextName>,
-    next_health: Millis,
+    pub(super) questions: Questions,
     ready: Readiness,
     stopping: bool,
 }
@@ -148,8 +147,7 @@ impl Supervisor {
             started: Instant::now(),
             lines: BTreeMap::new(),
             holds: Holds::default(),
-            asked_health: BTreeSet::new(),
-            next_health: 0,
+            questions: Questions::default(),
             ready: Readiness {
                 say: Some(say_ready),
                 ..Readiness::default()
@@ -294,10 +292,11 @@ impl Supervisor {
             Level::Debug => tracing::debug!("{context}: {line}"),
         }
         let lines = self.lines.entry(context.clone()).or_default();
-        if lines.len() == KEPT_LINES {
+        lines.push_back(line.to_owned());
+        while lines.len() > KEPT_LINES || lines.iter().map(String::len).sum::<usize>() > KEPT_BYTES
+        {
             lines.pop_front();
         }
-        lines.push_back(line.to_owned());
     }
 
     fn next_wakeup(&self) -> Instant {
@@ -311,7 +310,7 @@ impl Supervisor {
             .chain(self.drains.iter().map(|d| d.0))
             .min();
         let steps = self.world.next_wakeup(now);
-        let health = (!self.world.contexts.is_empty()).then_some(self.next_health);
+        let health = (!self.world.contexts.is_empty()).then_some(self.questions.next);
         let ready = (!self.ready.said).then(|| self.required_deadline());
         let next = [waiters, steps, health, ready]
             .into_iter()
@@ -331,7 +330,9 @@ impl Supervisor {
                 level,
                 line,
             } => self.line(&context, level, &line),
-            Message::HealthChanged => self.next_health = self.now(),
+            Message::HealthChanged(context) => {
+                self.questions.changed.insert(context);
+            }
             Message::LinkClosed {
                 context,
                 generation,
@@ -456,29 +457,6 @@ impl Supervisor {
                 .unwrap_or_else(|e| Err(Error::internal("a step panicked").cause(e)));
             let _ = messages.send(Message::Ended(step, result));
         });
-    }
-
-    fn ask_health(&mut self) {
-        let now = self.now();
-        if now < self.next_health {
-            return;
-        }
-        self.next_health = now + HEALTH_EVERY;
-        for (name, context) in &self.world.contexts {
-            if !context.is_ready() || !self.asked_health.insert(name.clone()) {
-                continue;
-            }
-            let (hands, name) = (Arc::clone(&self.hands), name.clone());
-            tokio::spawn(async move {
-                let report = hands.health(&name).await;
-                let _ = hands
-                    .messages
-                    .send(Message::Ask(Box::new(move |s: &mut Supervisor| {
-                        s.asked_health.remove(&name);
-                        s.apply(Event::Health(name, report));
-                    })));
-            });
-        }
     }
 
     fn required_deadline(&self) -> Millis {
