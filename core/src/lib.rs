@@ -9,6 +9,7 @@
 //! | [`message`] | the messages between core and a plugin host, by method | plugin host, core |
 //! | [`frame`] | length-framed JSON on a stream | every socket of ours |
 //! | [`control`] | the messages between `laz` and core | cli, core |
+//! | [`privileges`] | what no plugin may have, whoever consents | core, the conformance kit |
 //! | [`name`] | validated names and option text | everybody |
 //! | [`error`] | the error that crosses every one of these boundaries | everybody |
 //!
@@ -24,6 +25,7 @@ pub mod frame;
 pub mod manifest;
 pub mod message;
 pub mod name;
+pub mod privileges;
 pub mod volume;
 
 #[cfg(feature = "config")]

@@ -111,6 +111,10 @@ pub(super) fn read(id: &str, labels: &HashMap<String, String>) -> Result<PluginI
             quoted(manifest.kind.as_str())
         ));
     }
+    manifest
+        .privileges
+        .check()
+        .map_err(|error| error.to_string())?;
     Ok(PluginImage {
         kind,
         image_id: id.to_owned(),
@@ -164,6 +168,35 @@ mod tests {
         assert!(found.images[0].image_id.ends_with('2'));
         assert_eq!(found.problems.len(), 1);
         assert!(found.problems[0].contains("old:1"), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn an_image_that_asks_for_what_nobody_gets_is_not_used_and_the_reason_is_said() {
+        for privileges in [
+            json!({"host_directories": ["/run"]}),
+            json!({"host_files": ["/var/run/docker.sock"]}),
+            json!({"host_directories": ["/"]}),
+            json!({"capabilities": ["ALL"]}),
+        ] {
+            let mut text: serde_json::Value = serde_json::from_str(&manifest("nfs")).unwrap();
+            text["privileges"] = privileges;
+            let text = text.to_string();
+            let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
+            let decent = manifest("nfs");
+            let older = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, decent.as_str())];
+            let found = choose(vec![
+                image("hostile:2", 2, &labels),
+                image("decent:1", 1, &older),
+            ]);
+            assert_eq!(found.images.len(), 1, "the decent one goes on serving");
+            assert!(found.images[0].image_id.ends_with('1'));
+            let said = &found.problems[0];
+            assert!(
+                said.contains("hostile:2") && said.contains("privileges."),
+                "{said}"
+            );
+            assert!(said.contains("no plugin gets that"), "{said}");
+        }
     }
 
     #[test]

@@ -190,6 +190,17 @@ impl ContainerSpec {
                     Error::internal(format!("cannot make {}", directory.display())).cause(error)
                 })?;
         }
+        self.check_where_they_lead()
+    }
+
+    /// A link in what the container may write could lead to anything the next time.
+    fn check_where_they_lead(&self) -> Result<()> {
+        for shared in &self.privileges.host_directories {
+            let real = std::fs::canonicalize(shared)
+                .map_err(|e| Error::internal(format!("cannot look at {shared}")).cause(e))?;
+            crate::privileges::check_directory(&real.to_string_lossy())
+                .map_err(|e| e.remedy(format!("remove the link at {shared}")))?;
+        }
         Ok(())
     }
 

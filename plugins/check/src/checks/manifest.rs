@@ -246,103 +246,12 @@ fn actions(kit: &mut Kit) -> Found {
     Ok(Verdict::Passed)
 }
 
-/// The capabilities of Linux, `CAP_` left out.
-const CAPABILITIES: &[&str] = &[
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-];
-
-/// What a storage container must never see: the engines, all processes, the whole machine.
-const FORBIDDEN: &[&str] = &[
-    "/",
-    "/proc",
-    "/sys",
-    "/run",
-    "/var/run",
-    "/etc",
-    "/run/docker.sock",
-    "/var/run/docker.sock",
-    "/run/system-docker.sock",
-    "/run/lazarette",
-];
-
+/// What core itself refuses.
 fn privileges(kit: &mut Kit) -> Found {
-    let asked = &kit.manifest()?.privileges;
-    for name in &asked.capabilities {
-        if !CAPABILITIES.contains(&name.as_str()) {
-            return failed(format!(
-                "{name} is no capability of Linux (write SYS_ADMIN, not CAP_SYS_ADMIN)"
-            ));
-        }
+    match kit.manifest()?.privileges.check() {
+        Ok(()) => Ok(Verdict::Passed),
+        Err(error) => failed(error.to_string()),
     }
-    if let Some(device) = asked.devices.iter().find(|path| !path.starts_with("/dev/")) {
-        return failed(format!("{device} is no device below /dev"));
-    }
-    let shared = asked.host_directories.iter().chain(&asked.host_files);
-    for path in shared.clone().chain(&asked.writable) {
-        if !path.starts_with('/')
-            || path.split('/').any(|part| part == "..")
-            || path.contains([':', ','])
-        {
-            return failed(format!(
-                "{path} is no absolute path that a container can be given"
-            ));
-        }
-    }
-    for path in shared {
-        let plain = path.trim_end_matches('/');
-        if FORBIDDEN.contains(&plain) || plain.is_empty() {
-            return failed(format!(
-                "it asks for {path} of the host, which breaks its container open"
-            ));
-        }
-    }
-    if asked
-        .memory_mib
-        .is_some_and(|mib| !(4..=1 << 20).contains(&mib))
-    {
-        return failed("its memory limit is not between 4 MiB and 1 TiB");
-    }
-    Ok(Verdict::Passed)
 }
 
 fn version(kit: &mut Kit) -> Found {
