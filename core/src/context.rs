@@ -241,7 +241,8 @@ pub enum Level {
     Warn,
     /// Something happened.
     Info,
-    /// Detail for whoever looks for a fault.
+    /// Detail for whoever looks for a fault; so is a level that only a newer version has.
+    #[serde(other)]
     Debug,
 }
 

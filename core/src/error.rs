@@ -38,6 +38,9 @@ pub enum ErrorKind {
     Plugin,
     /// Our own fault or the operating system's.
     Internal,
+    /// One that a newer version has and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ErrorKind {
@@ -52,9 +55,9 @@ impl ErrorKind {
 
 /// What failed, why, and what to do about it.
 ///
-/// `Display` prints all three on one line: `what: cause; remedy`.
+/// `Display` prints all three on one line: `what: cause; remedy`. What a newer version says beside
+/// them is not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Error {
     /// The kind, for programs.
     pub kind: ErrorKind,

@@ -65,6 +65,14 @@ pub fn write<T: Serialize>(writer: &mut impl Write, message: &T) -> io::Result<(
 /// # Errors
 /// `UnexpectedEof` inside a frame, `InvalidData` for a bad one, and those of the reader.
 pub fn read<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<T>> {
+    read_body(reader)?.map(|body| decode(&body)).transpose()
+}
+
+/// Reads one message without parsing it; `None` at a clean end of the stream.
+///
+/// # Errors
+/// `UnexpectedEof` inside a frame, `InvalidData` for one that is too large, and those of the reader.
+pub fn read_body(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; HEADER];
     if reader.read(&mut header[..1])? == 0 {
         return Ok(None);
@@ -72,7 +80,7 @@ pub fn read<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<T>
     reader.read_exact(&mut header[1..])?;
     let mut body = vec![0; body_length(header)?];
     reader.read_exact(&mut body)?;
-    decode(&body).map(Some)
+    Ok(Some(body))
 }
 
 fn too_large(length: usize) -> io::Error {

@@ -180,6 +180,9 @@ pub enum Capability {
     Scan,
     /// The same volume may be used from several machines.
     Shared,
+    /// One that a newer version has: nothing that this one could use.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a storage container is granted; everything else is refused.

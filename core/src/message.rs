@@ -54,6 +54,58 @@ pub enum ToPlugin {
     },
 }
 
+/// What is no message of this version.
+#[derive(Debug)]
+pub enum Misfit {
+    /// A call of a method that only a newer version has: answer it with `Unsupported`.
+    Method {
+        /// Which call.
+        id: u64,
+        /// The method's name.
+        method: String,
+    },
+    /// A call of a known method whose parameters have another shape: answer it with the error.
+    Parameters {
+        /// Which call.
+        id: u64,
+        /// `InvalidArgument`, saying what is wrong.
+        error: Error,
+    },
+    /// Nothing that could be answered.
+    Message(serde_json::Error),
+}
+
+impl ToPlugin {
+    /// Parses a frame's body.
+    ///
+    /// # Errors
+    /// What can still be done about it.
+    pub fn parse(body: &[u8]) -> Result<Self, Misfit> {
+        /// What every version's calls have.
+        #[derive(Deserialize)]
+        struct Envelope {
+            r#type: String,
+            id: u64,
+            method: String,
+        }
+        let wrong = match serde_json::from_slice(body) {
+            Ok(message) => return Ok(message),
+            Err(wrong) => wrong,
+        };
+        match serde_json::from_slice::<Envelope>(body) {
+            Ok(call) if call.r#type == "call" => {
+                let (id, method) = (call.id, call.method);
+                if !Method::NAMES.contains(&method.as_str()) {
+                    return Err(Misfit::Method { id, method });
+                }
+                let error = Error::invalid(format!("parameters of {method}")).cause(wrong);
+                Err(Misfit::Parameters { id, error })
+            }
+            _ => Err(Misfit::Message(wrong)),
+        }
+    }
+}
+
 /// What core asks of a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "params", rename_all = "snake_case")]
@@ -228,6 +280,14 @@ pub enum FromPlugin {
         /// The line.
         message: String,
     },
+}
+
+impl FromPlugin {
+    /// The minor version of the protocol that brought this message: a peer of an older one must not
+    /// be sent it, for it would not know what it is.
+    pub fn since(&self) -> u16 {
+        u16::from(matches!(self, Self::Changed))
+    }
 }
 
 /// How a call ended.

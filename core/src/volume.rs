@@ -1,4 +1,7 @@
 //! What a volume, a mount and a health report are.
+//!
+//! What core asks with is strict: a plugin must not do half of what it is asked. What a plugin answers
+//! may hold more than this version knows: fields are added there, and an older core leaves them out.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -119,7 +122,6 @@ pub enum Removed {
 
 /// A volume that a context knows of by itself: declared in its configuration or found in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ListedVolume {
     /// A short name, unique within the context; it becomes the last part of `/mnt/<context>/<name>`.
     pub name: String,
@@ -131,7 +133,6 @@ pub struct ListedVolume {
 
 /// A mount that a plugin has prepared in its own container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Mounted {
     /// Where a file system is mounted in the plugin's container: must be the root of a mount.
     pub path: PathBuf,
@@ -161,11 +162,13 @@ pub enum HealthState {
     Stale,
     /// Not serving, and will not by itself.
     Faulted,
+    /// One that a newer version has and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A health report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Health {
     /// The context as a whole.
     pub state: HealthState,
@@ -185,7 +188,6 @@ pub struct Health {
 
 /// How full something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Capacity {
     /// Bytes in all.
     pub total: u64,
@@ -195,7 +197,6 @@ pub struct Capacity {
 
 /// Long work that the storage does by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Activity {
     /// What is done: `scrub`, `resilver`, `heal`.
     pub name: String,
@@ -209,7 +210,6 @@ pub struct Activity {
 
 /// Storage that is there but belongs to no context: what `laz scan` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Found {
     /// What it is: `pool`, `volume group`, `blank disk`.
     pub what: String,
@@ -253,7 +253,6 @@ impl Health {
 
 /// The health of one mounted volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct VolumeHealth {
     /// Which volume.
     pub id: VolumeId,

@@ -45,10 +45,14 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     fn panicked(method: &str, panic: &str) -> Vec<u8>;
 }
 
+/// A host whose table is at least so large has [`HostTable::changed`].
+const HAS_CHANGED: usize = std::mem::offset_of!(HostTable, changed) + size_of::<crate::ChangedFn>();
+
 /// The host as its table shows it.
 #[derive(Clone, Copy)]
 pub struct HostHandle {
-    table: &'static HostTable,
+    /// No reference: an older host's table is smaller than the type, so fields are read one by one.
+    table: *const HostTable,
 }
 
 // SAFETY: rule 4 and the table's own contract: valid for the life of the process, any thread.
@@ -60,36 +64,37 @@ impl HostHandle {
     /// Writes a line to the context's log, at one of the `LOG_` levels.
     pub fn log(&self, level: u32, text: &str) {
         // SAFETY: the table is valid; `text` outlives the call.
-        unsafe { (self.table.log)(self.table.data, level, Bytes::new(text.as_bytes())) }
+        unsafe { ((*self.table).log)((*self.table).data, level, Bytes::new(text.as_bytes())) }
     }
 
     /// Says how far the call is.
     pub fn progress(&self, call: u64, text: &str, share: Option<f32>) {
         let share = share.unwrap_or(f32::NAN);
+        let text = Bytes::new(text.as_bytes());
         // SAFETY: the table is valid; `text` outlives the call.
-        unsafe {
-            (self.table.progress)(self.table.data, call, Bytes::new(text.as_bytes()), share);
-        }
+        unsafe { ((*self.table).progress)((*self.table).data, call, text, share) }
     }
 
     /// Whether nobody wants the call's reply any more.
     pub fn cancelled(&self, call: u64) -> bool {
         // SAFETY: the table is valid.
-        unsafe { (self.table.cancelled)(self.table.data, call) != 0 }
+        unsafe { ((*self.table).cancelled)((*self.table).data, call) != 0 }
     }
 
     /// Says that the context's health has changed. A host before version 1.1 does not hear it.
     pub fn changed(&self) {
-        if self.table.size as usize >= size_of::<HostTable>() {
-            // SAFETY: the table is valid and large enough to have the field.
-            unsafe { (self.table.changed)(self.table.data) }
+        // SAFETY: the table is valid, and the field is read only if it is large enough to have it.
+        unsafe {
+            if (*self.table).size as usize >= HAS_CHANGED {
+                ((*self.table).changed)((*self.table).data);
+            }
         }
     }
 
     /// The directory below which the plugin mounts.
     pub fn mounts(&self) -> String {
         // SAFETY: the table's bytes live as long as the table.
-        String::from_utf8_lossy(unsafe { self.table.mounts.as_slice() }).into_owned()
+        String::from_utf8_lossy(unsafe { (*self.table).mounts.as_slice() }).into_owned()
     }
 }
 
@@ -141,9 +146,7 @@ unsafe extern "C" fn create<P: Plugin>(
 ) -> i32 {
     let mut opened = None;
     let (status, reply) = guarded::<P>("open", || {
-        // SAFETY: the host's table lives as long as the process (rule 4).
-        let table = unsafe { &*host };
-        let host = HostHandle { table };
+        let host = HostHandle { table: host };
         // SAFETY: valid until this function returns (rule 4).
         opened = Some(P::open(host, unsafe { config.as_slice() })?);
         Ok(Vec::new())
@@ -225,6 +228,7 @@ mod tests {
     struct V1;
 
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    static HEARD: AtomicUsize = AtomicUsize::new(0);
 
     impl Version for V1 {
         const VERSION: &'static str = "1.2.3";
@@ -273,7 +277,9 @@ mod tests {
 
     unsafe extern "C" fn silent(_: *mut c_void, _: u32, _: Bytes) {}
     unsafe extern "C" fn nowhere(_: *mut c_void, _: u64, _: Bytes, _: f32) {}
-    unsafe extern "C" fn unheard(_: *mut c_void) {}
+    unsafe extern "C" fn hear(_: *mut c_void) {
+        HEARD.fetch_add(1, Ordering::SeqCst);
+    }
     unsafe extern "C" fn even(_: *mut c_void, call: u64) -> u32 {
         u32::from(call.is_multiple_of(2))
     }
@@ -288,7 +294,7 @@ mod tests {
             log: silent,
             progress: nowhere,
             cancelled: even,
-            changed: unheard,
+            changed: hear,
         }))
     }
 
@@ -362,6 +368,19 @@ mod tests {
         assert_eq!(call(instance, 5, "cancelled").1, "false");
         assert_eq!(call(instance, 5, "mounts").1, "/mnt");
         assert_eq!(call(instance, 5, "empty"), (OK, String::new()));
+    }
+
+    /// A plugin that knows more of the table than a host has uses what both know, and no more.
+    #[test]
+    fn a_field_is_used_by_hosts_that_have_it_whatever_else_they_have() {
+        for (size, heard) in [(56, 0), (60, 0), (63, 0), (64, 1), (72, 1), (4096, 1)] {
+            let table = host().cast_mut();
+            // SAFETY: a leaked table of our own.
+            unsafe { (*table).size = size };
+            let before = HEARD.load(Ordering::SeqCst);
+            HostHandle { table }.changed();
+            assert_eq!(HEARD.load(Ordering::SeqCst) - before, heard, "{size}");
+        }
     }
 
     #[test]

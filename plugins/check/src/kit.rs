@@ -8,6 +8,8 @@ use lazarette_core::manifest::Capability;
 use lazarette_core::message::{Method, PROTOCOL, VolumeParams};
 use lazarette_core::volume::Volume;
 use lazarette_core::{Error, ErrorKind, Manifest, Mounted, VolumeId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::settings::Settings;
@@ -274,8 +276,7 @@ impl Kit {
         let value = reply
             .result
             .map_err(|e| Failed::new(format!("mount: {e}")))?;
-        let mounted = serde_json::from_value(value)
-            .map_err(|e| Failed::new(format!("what mount answers is not its shape: {e}")))?;
+        let mounted = shaped("mount", value)?;
         let fd = reply
             .fd
             .ok_or_else(|| Failed::new("mount answers without a descriptor"))?;
@@ -327,9 +328,51 @@ impl Kit {
     }
 }
 
+/// What `method` answers, in its shape. Core leaves out what it does not know, for a newer plugin
+/// may say more; here that is a typing error.
+pub(crate) fn shaped<T: DeserializeOwned + Serialize>(
+    method: &str,
+    value: Value,
+) -> Result<T, Failed> {
+    let wrong = |e| Failed::new(format!("what `{method}` answers is not its shape: {e}"));
+    let known = serde_json::from_value(value.clone()).map_err(wrong)?;
+    match unknown(&value, &serde_json::to_value(&known).map_err(wrong)?) {
+        None => Ok(known),
+        Some(field) => Err(Failed::new(format!(
+            "what `{method}` answers has a field `{field}`, which this version does not know"
+        ))),
+    }
+}
+
+/// A field of `given` that is not in what was understood of it.
+fn unknown(given: &Value, known: &Value) -> Option<String> {
+    match (given, known) {
+        (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(name, value)| {
+            match known.get(name) {
+                Some(known) => unknown(value, known),
+                // What is empty is left out.
+                None => match value {
+                    Value::Null => None,
+                    Value::Array(all) if all.is_empty() => None,
+                    _ => Some(name.clone()),
+                },
+            }
+        }),
+        (Value::Array(given), Value::Array(known)) => {
+            given.iter().zip(known).find_map(|(g, k)| unknown(g, k))
+        }
+        _ => None,
+    }
+}
+
 /// An error that people can read: it says what, on one line.
 fn sane(error: &Error) -> Result<(), Failed> {
     let text = error.to_string();
+    if error.kind == ErrorKind::Unknown {
+        return Err(Failed::new(format!(
+            "its error ({text}) is of a kind that this version does not know"
+        )));
+    }
     if error.message.trim().is_empty() {
         return Err(Failed::new("its error says nothing"));
     }

@@ -199,16 +199,21 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends a frame that makes no sense as a call: it may answer an error or close the connection.
-    pub(crate) fn nonsense(&mut self, frame: &[u8], limit: Duration) -> Result<(), Failed> {
+    /// Sends a frame that makes no sense as a call: it may answer an error, which is returned, or
+    /// close the connection.
+    pub(crate) fn nonsense(
+        &mut self,
+        frame: &[u8],
+        limit: Duration,
+    ) -> Result<Option<Error>, Failed> {
         self.send_bytes(frame);
         let end = Instant::now() + limit;
         loop {
             match self.receive(end)? {
-                None => return Ok(()),
+                None => return Ok(None),
                 Some((FromPlugin::Reply { outcome, .. }, _)) => {
                     return match outcome {
-                        Outcome::Error(_) => Ok(()),
+                        Outcome::Error(error) => Ok(Some(error)),
                         Outcome::Ok(value) => Err(Failed::new(format!(
                             "it answers {value} instead of an error"
                         ))),

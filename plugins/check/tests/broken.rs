@@ -20,6 +20,7 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("lenient-schema", "manifest.schemas"),
     ("undescribed", "manifest.described"),
     ("wrong-example", "manifest.examples"),
+    ("unknown-capability", "manifest.capabilities"),
     ("no-size-option", "manifest.size"),
     ("exclusive-of-nothing", "manifest.names"),
     ("url-of-nothing", "manifest.names"),
@@ -32,6 +33,7 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("not-json", "calls.health"),
     ("no-utf8", "calls.health"),
     ("wrong-shape", "calls.health"),
+    ("unknown-field", "calls.health"),
     ("overfull", "calls.health"),
     ("oversize", "calls.list"),
     ("climbing-names", "calls.list"),
@@ -145,6 +147,16 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "except (AttributeError, KeyError, TypeError, ValueError) as error:",
         "except ZeroDivisionError as error:",
         "calls.nonsense",
+    ),
+    (
+        "raise Refused(\"unsupported\", f\"shelf",
+        "raise Refused(\"internal\", f\"shelf",
+        "calls.unknown-method",
+    ),
+    (
+        "raise Refused(\"unsupported\", f\"shelf",
+        "raise SystemExit(f\"shelf",
+        "calls.unknown-method",
     ),
     (
         "return mounted, detached(mounted[\"path\"])",

@@ -28,12 +28,15 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Current {
     connection: Connection,
+    /// The minor version of the protocol that core said it speaks.
+    minor: u16,
     stream: Option<UnixStream>,
 }
 
 impl Link {
-    /// Makes `stream` the connection, in place of the one before.
-    pub(crate) fn replace(&self, stream: UnixStream) -> std::io::Result<Connection> {
+    /// Makes `stream` the connection, in place of the one before; the peer speaks the protocol's
+    /// minor version `minor`.
+    pub(crate) fn replace(&self, stream: UnixStream, minor: u16) -> std::io::Result<Connection> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         let mut current = self.lock();
         if let Some(old) = current.stream.take() {
@@ -44,6 +47,7 @@ impl Link {
             let _ = old.shutdown(Shutdown::Both);
         }
         current.connection += 1;
+        current.minor = minor;
         current.stream = Some(stream);
         Ok(current.connection)
     }
@@ -116,7 +120,7 @@ fn write(
     let Some(stream) = current.stream.as_ref() else {
         return;
     };
-    if current.connection != connection {
+    if current.connection != connection || message.since() > current.minor {
         return;
     }
     let sent = match frame::encode(message) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lazarette_core::context::{Level, Sink};
 use lazarette_core::frame;
-use lazarette_core::message::{FromPlugin, Method, Outcome, PROTOCOL, ToPlugin};
+use lazarette_core::message::{FromPlugin, Method, Misfit, Outcome, PROTOCOL, ToPlugin};
 use lazarette_core::{Error, ErrorKind, Manifest, Result};
 use lazarette_linux::fd_passing::peer_credentials;
 use lazarette_linux::mount::DetachedMount;
@@ -150,7 +150,7 @@ impl Server {
         let copy = stream
             .set_read_timeout(None)
             .and_then(|()| stream.try_clone());
-        let connection = match copy.and_then(|copy| self.link.replace(copy)) {
+        let connection = match copy.and_then(|copy| self.link.replace(copy, theirs.minor)) {
             Ok(connection) => connection,
             Err(error) => {
                 return link::log(
@@ -184,35 +184,47 @@ impl Server {
     /// Reads until the connection ends or breaks the protocol.
     fn converse(self: Arc<Self>, connection: Connection, stream: &mut UnixStream) {
         loop {
-            match frame::read::<ToPlugin>(stream) {
-                Ok(Some(ToPlugin::Call {
+            let broke = |error: &dyn StdError| {
+                link::log(Level::Warn, &format!("core's connection broke: {error}"));
+            };
+            let body = match frame::read_body(stream) {
+                Ok(Some(body)) => body,
+                Ok(None) => return,
+                Err(error) => return broke(&error),
+            };
+            match ToPlugin::parse(&body) {
+                Ok(ToPlugin::Call {
                     id,
                     deadline_ms,
                     method,
-                })) => {
+                }) => {
                     let limit = Duration::from_millis(deadline_ms);
                     if !self.clone().begin(Caller { connection, id }, limit, method) {
                         return;
                     }
                 }
-                Ok(Some(ToPlugin::Cancel { id })) => self.calls.cancel(Caller { connection, id }),
-                Ok(Some(ToPlugin::Hello { .. })) => {
+                Ok(ToPlugin::Cancel { id }) => self.calls.cancel(Caller { connection, id }),
+                Ok(ToPlugin::Hello { .. }) => {
                     return link::log(Level::Warn, "core said hello twice; disconnected");
                 }
-                Ok(None) => return,
-                Err(error) => {
-                    return link::log(Level::Warn, &format!("core's connection broke: {error}"));
+                Err(Misfit::Method { id, method }) => {
+                    let error = Error::unsupported(&method, self.manifest.kind.as_str())
+                        .remedy("update the plugin's image, or do without what it cannot do");
+                    self.refuse(connection, id, error);
                 }
+                Err(Misfit::Parameters { id, error }) => self.refuse(connection, id, error),
+                Err(Misfit::Message(error)) => return broke(&error),
             }
         }
     }
 
+    fn refuse(&self, connection: Connection, id: u64, error: Error) {
+        self.link.reply(connection, id, Outcome::Error(error), None);
+    }
+
     /// Starts a call. False if the caller does not keep to the protocol.
     fn begin(self: Arc<Self>, caller: Caller, limit: Duration, method: Method) -> bool {
-        let refuse = |error| {
-            self.link
-                .reply(caller.connection, caller.id, Outcome::Error(error), None);
-        };
+        let refuse = |error| self.refuse(caller.connection, caller.id, error);
         let serial = match self.calls.begin(caller, method.name(), limit) {
             Ok(serial) => serial,
             Err(Refused::Busy(error)) => {

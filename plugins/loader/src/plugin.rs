@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use crate::error::{LoadError, Refusal};
 use crate::instance::{Instance, host_table, reply};
-use crate::preflight;
+use crate::preflight::{self, Checked};
 
 /// A plugin whose library stays loaded for the life of the process.
 #[derive(Clone, Copy)]
@@ -110,9 +111,20 @@ impl Plugin {
 }
 
 fn load(path: &Path) -> Result<Plugin, Refusal> {
+    let (file, checked) = check(path)?;
+    load_checked(path, file, &checked)
+}
+
+/// Opens and checks the file; none of what is in it runs.
+fn check(path: &Path) -> Result<(File, Checked), Refusal> {
     let file = open(path)?;
     check_owner(&file)?;
     let checked = preflight::check(&file)?;
+    Ok((file, checked))
+}
+
+/// Loads what was checked, whatever lies at `path` by now.
+fn load_checked(path: &Path, file: File, checked: &Checked) -> Result<Plugin, Refusal> {
     if checked.held < size_of::<Header>() as u64 {
         return Err(Refusal::Size {
             size: 0,
@@ -141,6 +153,8 @@ fn load(path: &Path) -> Result<Plugin, Refusal> {
     let header = unsafe { symbol.read() };
     check_header(header, checked.held)?;
     // SAFETY: magic, version and size say that a descriptor lies there; aligned; never unloaded.
+    unsafe { check_functions(symbol.cast()) }?;
+    // SAFETY: magic, version and size say that a descriptor lies there; aligned; never unloaded.
     let descriptor: &'static Descriptor = unsafe { descriptor(symbol, header.size as usize) };
     Ok(Plugin {
         descriptor,
@@ -155,8 +169,14 @@ fn load(path: &Path) -> Result<Plugin, Refusal> {
 /// # Safety
 /// `size` bytes of a descriptor must lie at `symbol`, [`SMALLEST_DESCRIPTOR`] at least, and stay.
 unsafe fn descriptor(symbol: *const Header, size: usize) -> &'static Descriptor {
+    const SCAN: usize = offset_of!(Descriptor, scan) + size_of::<usize>();
     let mut known = std::mem::MaybeUninit::<Descriptor>::zeroed();
-    let size = size.min(size_of::<Descriptor>());
+    // A field is there as a whole or not at all: half a pointer is none.
+    let size = if size < SCAN {
+        SMALLEST_DESCRIPTOR
+    } else {
+        size_of::<Descriptor>()
+    };
     // SAFETY: the caller's promise; `known` has room for so many bytes, and what lies beyond the
     // smallest descriptor may be null.
     let known = unsafe {
@@ -164,6 +184,28 @@ unsafe fn descriptor(symbol: *const Header, size: usize) -> &'static Descriptor 
         known.assume_init()
     };
     Box::leak(Box::new(known))
+}
+
+/// Refuses a null pointer where a function must be: a Rust function pointer cannot hold it.
+///
+/// # Safety
+/// A descriptor of version 1.0 at least must lie at `symbol`.
+unsafe fn check_functions(symbol: *const Descriptor) -> Result<(), Refusal> {
+    let functions = [
+        ("describe", offset_of!(Descriptor, describe)),
+        ("create", offset_of!(Descriptor, create)),
+        ("call", offset_of!(Descriptor, call)),
+        ("destroy", offset_of!(Descriptor, destroy)),
+        ("free", offset_of!(Descriptor, free)),
+    ];
+    for (name, offset) in functions {
+        // SAFETY: the caller's promise; the fields are aligned as pointers are.
+        let address = unsafe { symbol.cast::<u8>().add(offset).cast::<usize>().read() };
+        if address == 0 {
+            return Err(Refusal::Descriptor(format!("its `{name}` is null")));
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<File, Refusal> {
@@ -237,4 +279,35 @@ fn linker_message(error: &libloading::Error, through: &Path, path: &Path) -> Str
         next = source.source();
     }
     text.replace(&through.display().to_string(), &path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    fn build(path: &Path, kind: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plugin.c");
+        let kind = format!("-DKIND=\"{kind}\"");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", &kind, "-o"]).arg(path);
+        assert!(cc.arg(source).status().unwrap().success());
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(path, mode).unwrap();
+    }
+
+    #[test]
+    fn what_was_checked_is_loaded_though_another_file_has_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plugin.so");
+        let other = directory.path().join("other.so");
+        build(&path, "checked");
+        build(&other, "swapped");
+        let (file, checked) = check(&path).unwrap();
+        fs::rename(&other, &path).unwrap();
+        let plugin = load_checked(&path, file, &checked).unwrap();
+        assert_eq!(plugin.kind(), "checked");
+        assert_eq!(Plugin::load(&path).unwrap().kind(), "swapped");
+    }
 }

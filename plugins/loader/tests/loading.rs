@@ -145,10 +145,65 @@ fn a_descriptor_that_is_not_ours_is_refused_before_it_is_used() {
 }
 
 #[test]
-fn a_newer_minor_version_is_loaded() {
+fn a_function_that_is_null_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let library = build(directory.path(), "minor", &["-DMINOR=9"]);
-    assert_eq!(Plugin::load(&library).unwrap().kind(), "crafted");
+    for name in ["describe", "create", "call", "destroy", "free"] {
+        let define = format!("-D{}=0", name.to_uppercase());
+        match refusal(&build(directory.path(), name, &[&define])) {
+            Refusal::Descriptor(text) => assert!(text.contains(&format!("`{name}`")), "{text}"),
+            other => panic!("{name}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_newer_minor_version_is_loaded_for_what_is_known_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = Plugin::load(&build(directory.path(), "newer", &["-DNEWER"])).unwrap();
+    assert_eq!(plugin.kind(), "crafted");
+    let found = plugin.scan().unwrap();
+    assert_eq!((found.len(), found[0].name.as_str()), (1, "/dev/x"));
+}
+
+/// A descriptor whose size ends inside of a field does not have that field.
+#[test]
+fn half_a_pointer_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    for size in ["89", "92", "95"] {
+        let define = format!("-DSIZE={size}");
+        let library = build(directory.path(), size, &["-DMINOR=1", "-DHALF", &define]);
+        let plugin = Plugin::load(&library).unwrap();
+        assert_eq!(plugin.scan().unwrap_err().kind, ErrorKind::Unsupported);
+    }
+}
+
+/// Set for the copy of this test that loads what kills it.
+const VICTIM: &str = "LAZARETTE_TEST_VICTIM";
+
+/// Loading runs a library's constructors, so it happens in a process that may die; what is refused
+/// before that has run nothing.
+#[test]
+fn a_constructor_that_crashes_kills_the_process_that_loads_it_and_none_that_refuses_it() {
+    if let Some(library) = std::env::var_os(VICTIM) {
+        let _ = Plugin::load(Path::new(&library));
+        unreachable!("the constructor aborts");
+    }
+    use std::os::unix::process::ExitStatusExt;
+    let directory = tempfile::tempdir().unwrap();
+    let library = build(directory.path(), "crashes", &["-DCRASHES"]);
+    let name = std::thread::current().name().unwrap().to_owned();
+    let mut victim = Command::new(std::env::current_exe().unwrap());
+    victim.args(["--exact", &name]).env(VICTIM, &library);
+    let ended = victim.output().unwrap().status;
+    assert_eq!(
+        ended.signal(),
+        Some(rustix::process::Signal::ABORT.as_raw())
+    );
+    // The same library is refused for its mode, and for a missing symbol: we are alive to say so.
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o757)).unwrap();
+    assert!(matches!(refusal(&library), Refusal::Writable { .. }));
+    let nothing = build(directory.path(), "nothing", &["-DCRASHES", "-DNOTHING"]);
+    assert!(matches!(refusal(&nothing), Refusal::NoSymbol));
 }
 
 #[test]

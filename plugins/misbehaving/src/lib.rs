@@ -139,6 +139,9 @@ impl Misbehaving {
             "not-json" => Ok(b"{\"state\": healthy}".to_vec()),
             "no-utf8" => Ok(vec![b'"', 0xff, b'"']),
             "wrong-shape" => ok(&json!({"state": "splendid"})),
+            "unknown-field" => {
+                ok(&json!({"state": "healthy", "capasity": {"total": 2, "used": 1}}))
+            }
             "overfull" => ok(&json!({"state": "healthy", "capacity": {"total": 1, "used": 2}})),
             "always-healthy" => ok(&json!({"state": "healthy"})),
             _ if away => ok(&json!({"state": "unreachable", "reason": "the test took it away"})),

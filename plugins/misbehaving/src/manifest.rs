@@ -17,6 +17,7 @@ pub(crate) fn manifest(version: &str, behaviour: &str) -> Value {
         "wrong-example" => {
             manifest["volume_schema"]["properties"]["size"]["default"] = json!("large");
         }
+        "unknown-capability" => manifest["capabilities"] = json!(["create", "size", "snapshots"]),
         "no-size-option" => manifest["volume_schema"]["properties"] = json!({}),
         "exclusive-of-nothing" => manifest["exclusive"] = json!("pool"),
         "url-of-nothing" => manifest["url"] = json!({"scheme": "misbehaving", "path": "where"}),

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lazarette_core::frame;
 use lazarette_core::manifest::ActionOn;
 use lazarette_core::message::Method;
-use lazarette_core::{Health, ListedVolume};
-use serde_json::json;
+use lazarette_core::{ErrorKind, Health, HealthState, ListedVolume};
+use serde_json::{Value, json};
 
 use super::{Found, Named, failed};
-use crate::kit::Kit;
+use crate::kit::{Kit, shaped};
 use crate::report::Verdict;
 use crate::subject::Failed;
 
@@ -35,6 +36,11 @@ pub(super) const CHECKS: &[Named] = &[
         nonsense,
     ),
     Named::open(
+        "calls.unknown-method",
+        "a method that it does not know is answered with the kind `unsupported`, and it serves on",
+        unknown_method,
+    ),
+    Named::open(
         "calls.action",
         "an action that it has not is refused",
         action,
@@ -43,8 +49,14 @@ pub(super) const CHECKS: &[Named] = &[
 
 fn health(kit: &mut Kit) -> Found {
     let value = kit.done(Method::Health)?;
-    let health: Health = serde_json::from_value(value)
-        .map_err(|e| Failed::new(format!("what `health` answers is not its shape: {e}")))?;
+    let health: Health = shaped("health", value)?;
+    let states = health.volumes.iter().map(|volume| volume.state);
+    if states
+        .chain([health.state])
+        .any(|s| s == HealthState::Unknown)
+    {
+        return failed("`health` answers a state that this version does not know");
+    }
     if let Some(capacity) = health.capacity
         && capacity.used > capacity.total
     {
@@ -55,8 +67,7 @@ fn health(kit: &mut Kit) -> Found {
 
 fn list(kit: &mut Kit) -> Found {
     let value = kit.done(Method::List)?;
-    let volumes: Vec<ListedVolume> = serde_json::from_value(value)
-        .map_err(|e| Failed::new(format!("what `list` answers is not its shape: {e}")))?;
+    let volumes: Vec<ListedVolume> = shaped("list", value)?;
     let schema = kit.manifest()?.volume_schema.clone();
     let validator = jsonschema::draft202012::new(&schema)
         .map_err(|e| Failed::new(format!("volume_schema cannot be used: {e}")))?;
@@ -95,9 +106,43 @@ fn close(kit: &mut Kit) -> Found {
     Ok(Verdict::Passed)
 }
 
+/// How long the answer to what makes no sense may take.
+const ANSWERS: Duration = Duration::from_secs(15);
+
+/// The frame of a call that no version of ours would make.
+fn call_of(request: &Value) -> Result<Vec<u8>, Failed> {
+    let mut call = request.clone();
+    call["type"] = json!("call");
+    call["id"] = json!(1_000_000);
+    call["deadline_ms"] = json!(5000);
+    Ok(frame::encode(&call)?)
+}
+
+fn unknown_method(kit: &mut Kit) -> Found {
+    for request in [
+        json!({"method": "frobnicate"}),
+        json!({"method": "frobnicate", "params": {"volume": 7}}),
+    ] {
+        let bytes = call_of(&request)?;
+        match kit.wire()?.nonsense(&bytes, ANSWERS)? {
+            Some(error) if error.kind == ErrorKind::Unsupported => {}
+            Some(error) => {
+                return failed(format!(
+                    "an unknown method fails with the kind {:?} ({error})",
+                    error.kind
+                ));
+            }
+            None => {
+                return failed("after an unknown method it closes the connection");
+            }
+        }
+        kit.done(Method::Health)?;
+    }
+    Ok(Verdict::Passed)
+}
+
 fn nonsense(kit: &mut Kit) -> Found {
     let requests = [
-        json!({"method": "frobnicate"}),
         json!({"method": "create"}),
         json!({"method": "create", "params": {"volume": {"id": "../../etc", "options": {}}}}),
         json!({"method": "create", "params": {"volume": {"id": 7, "options": []}}}),
@@ -106,16 +151,9 @@ fn nonsense(kit: &mut Kit) -> Found {
     ];
     for request in requests {
         kit.settle(true)?;
-        let mut call = request.clone();
-        call["type"] = json!("call");
-        call["id"] = json!(1_000_000);
-        call["deadline_ms"] = json!(5000);
-        let body = call.to_string().into_bytes();
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let mut bytes = length.to_le_bytes().to_vec();
-        bytes.extend(body);
+        let bytes = call_of(&request)?;
         // Either way out is right: an error, or the end of the connection.
-        let answer = kit.wire()?.nonsense(&bytes, Duration::from_secs(15));
+        let answer = kit.wire()?.nonsense(&bytes, ANSWERS);
         kit.disconnect();
         if let Err(why) = answer {
             return failed(format!("{request}: {why}"));

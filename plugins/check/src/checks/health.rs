@@ -7,7 +7,7 @@ use lazarette_core::{Health, HealthState};
 use lazarette_linux::command::Command;
 
 use super::{Found, Named, failed, skipped};
-use crate::kit::Kit;
+use crate::kit::{Kit, shaped};
 use crate::report::Verdict;
 use crate::subject::Failed;
 
@@ -44,8 +44,7 @@ fn until(kit: &mut Kit, healthy: bool) -> Result<(), Failed> {
                 asked.elapsed().as_secs_f64()
             ));
         }
-        let health: Health = serde_json::from_value(value)
-            .map_err(|e| Failed::new(format!("what `health` answers is not its shape: {e}")))?;
+        let health: Health = shaped("health", value)?;
         if (health.state == HealthState::Healthy) == healthy {
             if !healthy && health.reason.is_none_or(|why| why.trim().is_empty()) {
                 return failed("`health` is not healthy and says no reason");

@@ -32,6 +32,11 @@ pub(super) const CHECKS: &[Named] = &[
         settings,
     ),
     Named::before(
+        "manifest.capabilities",
+        "it claims no capability that there is not",
+        capabilities,
+    ),
+    Named::before(
         "manifest.size",
         "a kind with `size` or `resize` has the volume option `size`",
         size,
@@ -171,6 +176,16 @@ fn settings(kit: &mut Kit) -> Found {
                 "`{name}` = {options} does not keep to the schema ({error}); --config gives others"
             ));
         }
+    }
+    Ok(Verdict::Passed)
+}
+
+fn capabilities(kit: &mut Kit) -> Found {
+    if kit.offers(Capability::Unknown) {
+        return failed(
+            "`capabilities` has one that this version does not know, so core makes nothing of it; \
+             docs/plugin-abi.md lists them",
+        );
     }
     Ok(Verdict::Passed)
 }

@@ -52,15 +52,29 @@ pub(crate) fn hello(directory: &Path) -> PathBuf {
 
 /// The plugin in C that misbehaves.
 pub(crate) fn crafted(directory: &Path) -> PathBuf {
-    in_c("../loader/tests/fixtures/plugin.c", directory)
+    in_c("../loader/tests/fixtures/plugin.c", &[], directory)
+}
+
+/// The same, of the version of the ABI after ours.
+pub(crate) fn newer(directory: &Path) -> PathBuf {
+    in_c("../loader/tests/fixtures/plugin.c", &["-DNEWER"], directory)
+}
+
+/// The same, whose loading kills whoever loads it.
+pub(crate) fn crashing(directory: &Path) -> PathBuf {
+    in_c(
+        "../loader/tests/fixtures/plugin.c",
+        &["-DCRASHES"],
+        directory,
+    )
 }
 
 /// The example plugin in C, built as its authors are told to, with every warning an error.
 pub(crate) fn scratch(directory: &Path) -> PathBuf {
-    in_c("../examples/c/scratch.c", directory)
+    in_c("../examples/c/scratch.c", &[], directory)
 }
 
-fn in_c(source: &str, directory: &Path) -> PathBuf {
+fn in_c(source: &str, defines: &[&str], directory: &Path) -> PathBuf {
     let library = directory.join("built.so");
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new("cc")
@@ -70,6 +84,7 @@ fn in_c(source: &str, directory: &Path) -> PathBuf {
         .arg(plugins.join("../abi/include"))
         .arg("-o")
         .args([&library, &plugins.join(source)])
+        .args(defines)
         .output()
         .expect("cc is installed");
     assert!(
