@@ -19,6 +19,7 @@ mod operator;
 mod plugins;
 mod sshfs;
 mod whole_contexts;
+mod wire_program;
 
 use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,6 +67,7 @@ fn all() -> Vec<Case> {
         lifecycle::CASES,
         figures::CASES,
         plugins::CASES,
+        wire_program::CASES,
         sshfs::CASES,
         // Last: their server runs on.
         gluster::CASES,

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -272,6 +273,8 @@ def main(arguments):
         if name not in options:
             sys.exit(f"{name} is not an option\n{__doc__}")
         options[name] = value
+    # As a container's first process it ends by a signal only if it says so.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Server(options["--mounts"]).serve(options["--socket"])
 
 

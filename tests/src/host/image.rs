@@ -80,6 +80,40 @@ pub(super) fn base(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Res
     import(docker, &root, "base", &[])
 }
 
+/// Makes the image `python`, for an author of a program in Python: a shell, this machine's
+/// interpreter, and those of its modules that `script` imports.
+pub(super) fn python(docker: &Dockerd, scratch: &Path, script: &Path) -> Result<()> {
+    const LOADED: &str = "import runpy, sys; runpy.run_path(sys.argv[1]); \
+         print(sys.executable); \
+         [print(m.__file__) for m in list(sys.modules.values()) if getattr(m, '__file__', None)]";
+    let output = Command::new("python3")
+        .args(["-c", LOADED])
+        .arg(script)
+        .output()?;
+    ensure!(output.status.success(), "python3: {output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    let mut files = text.lines().map(fs::canonicalize);
+    let interpreter = files.next().context("no interpreter")??;
+    let root = scratch.join("python");
+    shell(&root)?;
+    with_libraries(&interpreter, &root.join(interpreter.strip_prefix("/")?))?;
+    for file in files {
+        let file = file?;
+        let to = root.join(file.strip_prefix("/")?);
+        if file.extension().is_some_and(|end| end == "so") {
+            with_libraries(&file, &to)?;
+        } else {
+            copy(&file, &to)?;
+        }
+    }
+    fs::create_dir_all(root.join("usr/bin"))?;
+    symlink("/bin/busybox", root.join("usr/bin/env"))?;
+    if !root.join("usr/bin/python3").exists() {
+        symlink(&interpreter, root.join("usr/bin/python3"))?;
+    }
+    import(docker, &root, "python", &[])
+}
+
 /// Makes the image of `sshfs`, with this machine's client.
 pub(super) fn sshfs(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Result<()> {
     let root = scratch.join("sshfs");

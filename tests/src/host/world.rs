@@ -1,7 +1,7 @@
 //! The world: both engines and core, with two contexts and three volumes declared.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -96,6 +96,35 @@ impl World {
     /// When it cannot be made.
     pub fn add_author_base(&self) -> Result<()> {
         image::base(&self.user, &self.base.join("images"), &self.programs)
+    }
+
+    /// Gives user Docker the image `python`, with what `script` needs.
+    ///
+    /// # Errors
+    /// When this machine has no Python or the image cannot be made.
+    pub fn add_python_base(&self, script: &Path) -> Result<()> {
+        image::python(&self.user, &self.base.join("images"), script)
+    }
+
+    /// `laz plugin check` of `image` on `engine` with these settings, which must succeed; the table.
+    ///
+    /// # Errors
+    /// When a check fails, or a container of the kit is left.
+    pub fn check_plugin(&self, engine: &Dockerd, image: &str, settings: &str) -> Result<String> {
+        let file = self.base.join("check.json");
+        fs::write(&file, settings)?;
+        let laz = self.programs.laz.to_string_lossy();
+        let output = limited(900, &laz)
+            .args(["plugin", "check", image, "--docker"])
+            .arg(format!("unix://{}", engine.socket().display()))
+            .arg("--config")
+            .arg(&file)
+            .output()?;
+        let table = String::from_utf8_lossy(&output.stdout);
+        succeeded("laz plugin check", &output).with_context(|| table.into_owned())?;
+        let left = engine.ok(&["ps", "-aq", "--filter", "name=laz-check"])?;
+        ensure!(left.is_empty(), "the kit's container stays: {left}");
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Runs `laz ARGUMENTS…`.
