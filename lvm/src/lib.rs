@@ -16,7 +16,7 @@
 //! | `mounts` | the container's private mounts |
 //! | `devices`, `scan` | block devices and what is on them; what belongs to no context yet |
 //! | `device_mapper` | what a killed command has left in the kernel |
-//! | `lvm`, `report`, `message` | LVM's tools: running them, their reports, their messages |
+//! | `lvm`, [`report`], `message` | LVM's tools: running them, their reports, their messages |
 //! | `health` | how the group is, found by a thread of its own; growing by itself |
 
 #![deny(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod actions;
 pub mod cache;
 pub mod file_system;
 pub mod options;
+pub mod report;
 pub mod values;
 
 mod context;
@@ -42,7 +43,6 @@ mod make;
 mod message;
 mod mounts;
 mod programs;
-mod report;
 mod resize;
 mod scan;
 mod snapshot;

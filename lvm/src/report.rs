@@ -8,7 +8,7 @@ use lazarette_plugin::{Error, Result, quoted};
 
 /// A volume group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Group {
+pub struct Group {
     pub(crate) name: String,
     pub(crate) uuid: String,
     pub(crate) size: u64,
@@ -35,7 +35,7 @@ impl Group {
 
 /// A physical volume: a device of a volume group, or one that has none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Physical {
+pub struct Physical {
     /// Its path; `[unknown]` if it is missing.
     pub(crate) name: String,
     pub(crate) uuid: String,
@@ -57,7 +57,7 @@ impl Physical {
 
 /// A logical volume.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Logical {
+pub struct Logical {
     /// Its name, in brackets if it is a part of another one.
     pub(crate) name: String,
     pub(crate) uuid: String,
@@ -136,7 +136,10 @@ impl Logical {
 }
 
 /// The volume groups of a report.
-pub(crate) fn groups(json: &str) -> Result<Vec<Group>> {
+///
+/// # Errors
+/// `Internal` if it is no report, or lacks a column.
+pub fn groups(json: &str) -> Result<Vec<Group>> {
     let group = |row: &Row| {
         Ok(Group {
             name: row.text("vg_name")?,
@@ -154,7 +157,10 @@ pub(crate) fn groups(json: &str) -> Result<Vec<Group>> {
 }
 
 /// The physical volumes of a report.
-pub(crate) fn physicals(json: &str) -> Result<Vec<Physical>> {
+///
+/// # Errors
+/// `Internal` if it is no report, or lacks a column.
+pub fn physicals(json: &str) -> Result<Vec<Physical>> {
     let physical = |row: &Row| {
         Ok(Physical {
             name: row.text("pv_name")?,
@@ -171,7 +177,10 @@ pub(crate) fn physicals(json: &str) -> Result<Vec<Physical>> {
 }
 
 /// The logical volumes of a report.
-pub(crate) fn logicals(json: &str) -> Result<Vec<Logical>> {
+///
+/// # Errors
+/// `Internal` if it is no report, or lacks a column.
+pub fn logicals(json: &str) -> Result<Vec<Logical>> {
     rows(json, "lv")?.iter().map(logical).collect()
 }
 
