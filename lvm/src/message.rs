@@ -1,6 +1,6 @@
 //! What the messages of LVM's tools mean: a typed error with the reason and a remedy.
 
-use lazarette_plugin::command::{CommandError, Failure};
+use lazarette_plugin::command::{CommandError, Exit, Failure};
 use lazarette_plugin::{Error, ErrorKind};
 
 /// What a message means.
@@ -136,6 +136,10 @@ pub(crate) fn explain(failed: &CommandError, what: &str) -> Error {
                 .cause(cause)
                 .remedy("look at the devices (dmesg); it is tried again by itself")
         }
+        // What it said before is not why.
+        Failure::Exit(Exit::Signal(signal)) => Error::internal(what)
+            .cause(format!("the command was killed by signal {signal}"))
+            .remedy("try again; look at dmesg: was there not enough memory?"),
         Failure::Exit(_) => explain_text(&failed.stderr, what),
         _ => Error::internal(what)
             .caused_by(failed)

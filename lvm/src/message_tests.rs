@@ -80,6 +80,12 @@ fn where_to_read_on_is_no_reason() {
 fn a_time_out_is_one_and_a_missing_program_is_the_image_s_fault() {
     let late = explain(&failed(Failure::Deadline(Duration::from_secs(9)), ""), "x");
     assert_eq!(late.kind, Timeout);
+    let killed = Failure::Exit(Exit::Signal(9));
+    let killed = explain(&failed(killed, "  WARNING: by the way.\n"), "x");
+    assert!(
+        killed.to_string().contains("killed by signal 9"),
+        "{killed}"
+    );
     let absent = Failure::Start(std::io::ErrorKind::NotFound.into());
     let absent = explain(&failed(absent, ""), "x");
     assert!(absent.to_string().contains("image"), "{absent}");

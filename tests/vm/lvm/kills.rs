@@ -12,7 +12,11 @@ const KILLING: &str = r#"
     attempt() {
         local victim=$1 delay=$2 running
         shift 2
-        host=$(system-docker top laz-context-fast -o pid,args | awk '/laz-plugin-host serve/ { print $1 }')
+        serving() {
+            host=$(system-docker top laz-context-fast -o pid,args | awk '/laz-plugin-host serve/ { print $1 }')
+            [ -n "$host" ]
+        }
+        until_ok 60 serving
         "$@" > /tmp/out 2>&1 &
         running=$!
         case $victim in
