@@ -122,6 +122,8 @@ impl Shared {
 struct Course {
     /// Something was suspended or left over at the last look: nobody is at work that long.
     untidy: bool,
+    /// Why that could not be set right.
+    left: Option<String>,
     /// A device was missing.
     incomplete: bool,
     /// What was last said of growing that failed.
@@ -152,8 +154,10 @@ fn observe(inner: &Inner, time: Time<'_>, course: &mut Course) -> Result<Health>
     course.incomplete = !missing.is_empty();
     let logicals = inner.lvm.logicals(time, &inner.group.name)?;
     let untidy = device_mapper::is_untidy(&inner.lvm, time, &inner.group)?;
+    course.left = None;
     if untidy && course.untidy {
-        device_mapper::tidy(&inner.lvm, &inner.host, time, &inner.group)?;
+        let tidied = device_mapper::tidy(&inner.lvm, &inner.host, time, &inner.group);
+        course.left = tidied.err().map(|error| error.to_string());
     }
     course.untidy = untidy;
     if let Some(policy) = &inner.config.autoextend
@@ -162,7 +166,8 @@ fn observe(inner: &Inner, time: Time<'_>, course: &mut Course) -> Result<Health>
         grow(inner, time, policy, &logicals, course);
     }
     let mut health = judge(&group, &logicals, &missing);
-    if let (None, Some(why)) = (&health.reason, &course.growing) {
+    let failed = course.left.as_ref().or(course.growing.as_ref());
+    if let (None, Some(why)) = (&health.reason, failed) {
         health.state = HealthState::Degraded;
         health.reason = Some(why.clone());
     }
