@@ -20,11 +20,9 @@ pub(super) fn rare_things(guest: &Guest) -> Result<()> {
         sleep 2
         kill -9 $host
         wait $cloning || true
-        known() { laz volume ls -q | grep -x copy; }
-        again() { known || laz volume clone source copy; }
-        until_ok 120 again
         ready() { laz volume inspect copy | grep -E '"phase": *"(idle|mounted)"'; }
-        until_ok 120 ready
+        again() { ready || { laz volume clone source copy; ready; }; }
+        until_ok 180 again
         both() { docker run --rm -v source:/a -v copy:/b busybox sh -c 'cat /a/sum; md5sum < /a/f; md5sum < /b/f'; }
         until_ok 120 both
         same 1 "$(both | sort -u | wc -l)" "the sums of the source and of its copy"
@@ -56,14 +54,14 @@ pub(super) fn rare_things(guest: &Guest) -> Result<()> {
     )?;
     step(
         guest,
-        "raid6 on five of six devices; one is replaced",
+        "raid6 on five of seven devices; one is replaced",
         r#"
         modprobe loop
-        for n in 1 2 3; do
+        for n in 1 2 3 4; do
             truncate -s 200M /var/tmp/pv$n
             losetup -f --show /var/tmp/pv$n > /tmp/loop$n
         done
-        laz pool extend --yes fast "devices=$(cat /tmp/loop1),$(cat /tmp/loop2)" > /dev/null
+        laz pool extend --yes fast "devices=$(cat /tmp/loop1),$(cat /tmp/loop2),$(cat /tmp/loop3)" > /dev/null
         make -o type=raid6 -o stripes=3 -o size=90M six
         in_volume six 'dd if=/dev/urandom of=/data/f bs=1M count=30 2> /dev/null; md5sum < /data/f > /data/sum; sync'
         whole() { in_volume six 'md5sum < /data/f | cmp - /data/sum'; }
@@ -72,7 +70,7 @@ pub(super) fn rare_things(guest: &Guest) -> Result<()> {
         lies_on() { lvm lvs -a --noheadings -o lv_name,devices fast | grep rimage | grep -o '/dev/[^(]*' | sort -u; }
         same 5 "$(lies_on | wc -l)" "devices that it lies on"
         old=$(lies_on | grep virtio-disk | sed -n 1p)
-        laz pool replace --yes fast device=$old with="$(cat /tmp/loop3)" > /dev/null
+        laz pool replace --yes fast device=$old with="$(cat /tmp/loop4)" > /dev/null
         ! lvm pvs --noheadings -o pv_name | grep $old || fail "$old is still in"
         whole
         "#,

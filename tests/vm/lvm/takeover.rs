@@ -136,7 +136,8 @@ fn namesakes(guest: &Guest) -> Result<()> {
         for disk in $two $one; do echo $disk > bind; done
         system-docker exec udev udevadm settle
         for n in 1 2; do until_ok 60 test -b ${by}$n; done
-        [ "$(readlink -f ${by}1)" != "$before" ] || fail "the disks have their old names"
+        renamed() { [ "$(readlink -f ${by}1)" != "$before" ]; }
+        until_ok 60 renamed
         context ", uuid: $(cat /tmp/uuid), volumes: [home]"
         healthy
         until_ok 90 view test -e /mnt/fast/home/f
