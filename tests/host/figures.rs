@@ -71,7 +71,7 @@ fn status_beside_dead_storage(world: &mut World) -> Result<()> {
             Ok::<_, anyhow::Error>(so_far && wanted(&format!("dead{number}"))?)
         })
     };
-    let patience = Duration::from_secs(30 + 5 * dead as u64);
+    let patience = Duration::from_secs(60 + 15 * dead as u64);
     eventually("they are open and mounted", patience, || {
         all(&|name| {
             let open = world.context(name)?.phase == ContextPhase::Ready;
@@ -105,7 +105,6 @@ fn status_beside_dead_storage(world: &mut World) -> Result<()> {
         ensure!(median <= limit, "{what}: {median} ms is the median");
     }
     world.set_config("#cloud-config\n{}\n")?;
-    let patience = Duration::from_secs(30 + 5 * dead as u64);
     eventually("they are gone", patience, || {
         Ok(status()?
             .contexts

@@ -193,9 +193,13 @@ impl Link {
         self.lock().insert(id, Waiting { reply, progress });
         let _forget = Forget { link: self, id };
         let gone = || self.broken(name);
-        self.writer.send(call).await.map_err(|_| gone())?;
-        let (value, fd) = match timeout(limit, receiver).await {
-            Ok(reply) => reply.map_err(|_| gone())??,
+        // A plugin host that has not read for long lets even this wait.
+        let replied = timeout(limit, async {
+            self.writer.send(call).await.map_err(|_| gone())?;
+            receiver.await.map_err(|_| gone())?
+        });
+        let (value, fd) = match replied.await {
+            Ok(reply) => reply?,
             Err(_) => return Err(self.too_late(name, limit)),
         };
         let value = serde_json::from_value(value).map_err(|e| {
@@ -484,6 +488,25 @@ mod tests {
             .unwrap_err();
         assert_eq!(late.kind, ErrorKind::Timeout, "{late}");
         assert!(link.lock().is_empty(), "a call given up is forgotten");
+    }
+
+    /// What it has not read fills the socket's buffer at last, and then core's own queue.
+    #[tokio::test]
+    async fn a_host_that_reads_nothing_for_long_is_given_up_as_soon() {
+        let directory = host(1, |_, _| {
+            loop {
+                std::thread::park();
+            }
+        });
+        let link = connect(&directory).await.unwrap();
+        for call in 0..500 {
+            let limit = Duration::from_millis(1);
+            let late = link.call::<Value>(Method::List, limit);
+            let late = timeout(Duration::from_secs(20), late).await;
+            let late = late.unwrap_or_else(|_| panic!("call {call} has no end"));
+            assert_eq!(late.unwrap_err().kind, ErrorKind::Timeout);
+        }
+        assert!(link.lock().is_empty());
     }
 
     #[tokio::test]
