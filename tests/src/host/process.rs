@@ -100,6 +100,18 @@ pub fn with(arguments: &[&str]) -> Result<Option<i32>> {
     Ok(None)
 }
 
+/// How long the first thread of a process has run so far, in ms.
+///
+/// # Errors
+/// When there is no such process.
+pub fn running_ms(pid: i32) -> Result<f64> {
+    let path = format!("/proc/{pid}/task/{pid}/schedstat");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let nanoseconds = text.split_whitespace().next().map(str::parse::<u64>);
+    let nanoseconds = nanoseconds.with_context(|| path.clone())??;
+    Ok(std::time::Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3)
+}
+
 /// KiB of memory that a process has to itself or shares, resident now.
 ///
 /// # Errors

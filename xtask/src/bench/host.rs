@@ -120,7 +120,13 @@ fn status_table(figures: &Value) -> Result<String> {
             at_most(figure(&beside[1]), goals::STATUS)
         )?;
     }
-    page.push('\n');
+    let work = |when: &str| figures[when]["work"].as_f64().unwrap_or(f64::NAN);
+    writeln!(
+        page,
+        "\nOf core's processor one answer to `laz status` takes {:.2} ms, {:.2} before.\n",
+        work("beside"),
+        work("before")
+    )?;
     Ok(page)
 }
 
@@ -176,7 +182,7 @@ mod unit_tests {
     #[test]
     fn tables_hold_what_the_suite_prints() {
         let text = "running 1 test\n\nstatus: {\"dead\": 64, \"before\": {}, \"beside\": \
-                    {\"core\": [0.5, 3.25], \"list\": [0.5, 180.0]}}\n\
+                    {\"work\": 0.25, \"core\": [0.5, 3.25], \"list\": [0.5, 180.0]}}\n\
                     core answers 95 ms after its start\nthe plugin serves 1200 ms after kill -9\n\
                     memory: {\"core\": 6144, \"serve\": 4096, \"supervise\": 2048}\n";
         let status = status_table(&json_after(text, "status: ").unwrap()).unwrap();
@@ -189,6 +195,7 @@ mod unit_tests {
             status.contains("| 180.0 | NaN | NaN | **not met** |"),
             "{status}"
         );
+        assert!(status.contains("takes 0.25 ms, NaN before"), "{status}");
         let kills = kill_table(text).unwrap();
         assert!(
             kills.contains("| core answers again | 95 | 500 | met |"),
