@@ -5,40 +5,47 @@
 
 /// A pool that could be imported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Importable {
+pub struct Importable {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its GUID in decimal digits.
-    pub(crate) guid: String,
+    pub guid: String,
     /// `ONLINE`, `DEGRADED`, `UNAVAIL`, …
-    pub(crate) state: String,
+    pub state: String,
     /// What is odd about it, if anything.
-    pub(crate) status: String,
+    pub status: String,
     /// What zpool(8) would have one do.
-    pub(crate) action: String,
+    pub action: String,
     /// Its devices and what is wrong with them, in the order of the tree.
-    pub(crate) devices: Vec<Leaf>,
+    pub devices: Vec<Leaf>,
 }
 
 /// A line of the tree of devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Leaf {
+pub struct Leaf {
     /// The device's name, without its directory.
-    pub(crate) name: String,
+    pub name: String,
     /// Its state.
-    pub(crate) state: String,
+    pub state: String,
     /// What is said behind it.
-    pub(crate) note: String,
+    pub note: String,
+}
+
+impl Leaf {
+    /// Whether something is wrong with it. Of caches and spares nothing is said.
+    pub fn is_bad(&self) -> bool {
+        !matches!(self.state.as_str(), "" | "ONLINE")
+    }
 }
 
 impl Importable {
     /// Whether another machine has it or had it last.
-    pub(crate) fn is_foreign(&self) -> bool {
+    pub fn is_foreign(&self) -> bool {
         self.status.contains("another system")
     }
 
     /// Whether it can be imported as it is.
-    pub(crate) fn can_be_imported(&self) -> bool {
+    pub fn can_be_imported(&self) -> bool {
         self.action.starts_with("The pool can be imported") && !self.is_foreign()
     }
 }
@@ -53,7 +60,7 @@ enum Field {
 }
 
 /// Reads what `zpool import` without a pool's name prints.
-pub(crate) fn parse(text: &str) -> Vec<Importable> {
+pub fn parse(text: &str) -> Vec<Importable> {
     let mut pools: Vec<Importable> = Vec::new();
     let mut field = Field::None;
     for line in text.lines() {

@@ -6,12 +6,12 @@
 //! | [`config`] | what is configured: the pool, how to make it, a volume's options |
 //! | `context` | the storage context itself |
 //! | `pool` | importing, making and exporting the pool |
-//! | `importable` | what `zpool import` says of pools that could be imported |
+//! | [`importable`] | what `zpool import` says of pools that could be imported |
 //! | `blank` | whether a device may be written on |
 //! | `dataset`, `zvol`, `snapshots` | volumes |
 //! | `properties` | properties as they are and as they are asked for |
 //! | `mounts` | the container's private mounts |
-//! | `status` | what `zpool status -j` says |
+//! | [`status`] | what `zpool status -j` says |
 //! | `health` | how the pool is, found by a thread of its own |
 //! | `spares` | which spares are to stand in for which devices |
 //! | `actions`, `streams` | what else can be done to pools and volumes |
@@ -22,6 +22,8 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod importable;
+pub mod status;
 pub mod values;
 
 mod actions;
@@ -29,7 +31,6 @@ mod blank;
 mod context;
 mod dataset;
 mod health;
-mod importable;
 mod mounts;
 mod pool;
 mod programs;
@@ -38,7 +39,6 @@ mod report;
 mod scan;
 mod snapshots;
 mod spares;
-mod status;
 mod streams;
 mod versions;
 mod zvol;

@@ -255,7 +255,7 @@ fn import(host: &Host, programs: &Programs, config: &Config, pool: &Importable) 
                 let bad: Vec<String> = pool
                     .devices
                     .iter()
-                    .filter(|leaf| leaf.state != "ONLINE")
+                    .filter(|leaf| leaf.is_bad())
                     .map(|leaf| format!("{} {}", leaf.name, leaf.state))
                     .collect();
                 if !bad.is_empty() {

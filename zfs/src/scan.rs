@@ -58,7 +58,7 @@ fn pool(pool: &Importable) -> Found {
     if !pool.status.is_empty() {
         detail.push(pool.status.clone());
     }
-    let bad = pool.devices.iter().filter(|leaf| leaf.state != "ONLINE");
+    let bad = pool.devices.iter().filter(|leaf| leaf.is_bad());
     detail.extend(bad.map(|leaf| {
         format!("{} {} {}", leaf.name, leaf.state, leaf.note)
             .trim()
@@ -72,7 +72,7 @@ fn pool(pool: &Importable) -> Found {
         devices: pool
             .devices
             .iter()
-            .filter(|leaf| leaf.state == "ONLINE")
+            .filter(|leaf| !leaf.is_bad())
             .map(|leaf| Path::new("/dev/disk/by-id").join(&leaf.name))
             .filter(|path| path.exists())
             .collect(),

@@ -5,60 +5,60 @@ use lazarette_plugin::{Activity, HealthState};
 
 /// A pool as its tool describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct PoolStatus {
+pub struct PoolStatus {
     /// `ONLINE`, `DEGRADED`, …
-    pub(crate) state: String,
+    pub state: String,
     /// What is wrong, in a sentence or two.
-    pub(crate) status: Option<String>,
+    pub status: Option<String>,
     /// All devices, in the order of the tree.
-    pub(crate) devices: Vec<Vdev>,
+    pub devices: Vec<Vdev>,
     /// A scrub or a resilver, running or done.
-    pub(crate) scan: Option<Scan>,
+    pub scan: Option<Scan>,
     /// How many blocks are beyond repair.
-    pub(crate) errors: u64,
+    pub errors: u64,
 }
 
 /// A device or a group of devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Vdev {
+pub struct Vdev {
     /// What it is for: `data`, `logs`, `l2cache`, `spares`, …
-    pub(crate) class: String,
+    pub class: String,
     /// Its name: `mirror-0`, `virtio-disk1`, or the GUID of one that is missing.
-    pub(crate) name: String,
+    pub name: String,
     /// Its state.
-    pub(crate) state: String,
+    pub state: String,
     /// `mirror`, `disk`, …
-    pub(crate) kind: String,
+    pub kind: String,
     /// Where it is, or was.
-    pub(crate) path: Option<String>,
+    pub path: Option<String>,
     /// What zpool(8) knows it by whatever becomes of its path.
-    pub(crate) guid: Option<String>,
+    pub guid: Option<String>,
     /// The name of what it is a part of: `mirror-0`, `spare-1`, the pool.
-    pub(crate) group: String,
+    pub group: String,
     /// What kind that is: `mirror`, `raidz`, `draid`, `spare`, `replacing`, `root`, …
-    pub(crate) group_kind: String,
+    pub group_kind: String,
     /// Errors of reading, writing and checksums.
-    pub(crate) errors: [u64; 3],
+    pub errors: [u64; 3],
 }
 
 impl Vdev {
     /// Whether it is a device and no group.
-    pub(crate) fn is_leaf(&self) -> bool {
+    pub fn is_leaf(&self) -> bool {
         matches!(self.kind.as_str(), "disk" | "file" | "dspare")
     }
 
     /// Where it is, else its name.
-    pub(crate) fn place(&self) -> &str {
+    pub fn place(&self) -> &str {
         self.path.as_deref().unwrap_or(&self.name)
     }
 
     /// What zpool(8) finds it by.
-    pub(crate) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         self.guid.as_deref().unwrap_or(&self.name)
     }
 
     /// Whether it is a spare that is spread over all devices of a draid.
-    pub(crate) fn is_distributed(&self) -> bool {
+    pub fn is_distributed(&self) -> bool {
         self.kind == "dspare"
     }
 
@@ -70,21 +70,21 @@ impl Vdev {
 
 /// A scrub or a resilver.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Scan {
+pub struct Scan {
     /// `scrub` or `resilver`.
-    pub(crate) name: String,
+    pub name: String,
     /// `SCANNING`, `FINISHED`, `CANCELED`, …
-    pub(crate) state: String,
+    pub state: String,
     /// How much of it is done, between 0 and 1.
-    pub(crate) share: Option<f32>,
+    pub share: Option<f32>,
     /// Errors that it found.
-    pub(crate) errors: u64,
+    pub errors: u64,
     /// Whether it is paused.
-    pub(crate) paused: bool,
+    pub paused: bool,
 }
 
-/// Reads the status of `pool`; none if it says nothing of it.
-pub(crate) fn parse(text: &str, pool: &str) -> Option<PoolStatus> {
+/// Reads the status of `pool`, whatever the text is; none if it says nothing of it.
+pub fn parse(text: &str, pool: &str) -> Option<PoolStatus> {
     let all: Value = serde_json::from_str(text).ok()?;
     let found = all.get("pools")?.get(pool)?;
     let line = |name: &str| {
@@ -143,7 +143,7 @@ fn collect(place: &Place<'_>, tree: &Map<String, Value>, pool: &str, all: &mut V
         if !root {
             all.push(Vdev {
                 class: text("class")
-                    .filter(|c| c != "normal")
+                    .filter(|c| c != "normal" && place.class == "data")
                     .unwrap_or_else(|| place.class.to_owned()),
                 name: name.clone(),
                 state: text("state").unwrap_or_default(),
@@ -210,7 +210,7 @@ fn scan(stats: &Value) -> Option<Scan> {
 
 impl PoolStatus {
     /// The state of a context, and why.
-    pub(crate) fn health(&self) -> (HealthState, Option<String>) {
+    pub fn health(&self) -> (HealthState, Option<String>) {
         let bad: Vec<String> = self
             .devices
             .iter()
@@ -255,7 +255,7 @@ impl PoolStatus {
     }
 
     /// Errors of reading and writing of devices that count as good.
-    pub(crate) fn failures(&self) -> u64 {
+    pub fn failures(&self) -> u64 {
         let failing = self.devices.iter().filter(|vdev| vdev.is_leaf());
         failing
             .filter(|vdev| vdev.is_fine())
@@ -264,7 +264,7 @@ impl PoolStatus {
     }
 
     /// What the pool does by itself.
-    pub(crate) fn activities(&self) -> Vec<Activity> {
+    pub fn activities(&self) -> Vec<Activity> {
         let running = self.scan.iter().filter(|scan| scan.state == "SCANNING");
         running
             .map(|scan| {
@@ -283,7 +283,7 @@ impl PoolStatus {
     }
 
     /// For people and programs: the pool and its devices, a row each.
-    pub(crate) fn describe(&self, pool: &str) -> Value {
+    pub fn describe(&self, pool: &str) -> Value {
         let mut remarks: Vec<String> = self.status.iter().cloned().collect();
         if let Some(scan) = &self.scan {
             let share = scan.share.filter(|_| scan.state == "SCANNING");
