@@ -303,3 +303,7 @@ fn refuse_own_shape(volume: &Volume<VolumeOptions>) -> Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;

@@ -100,6 +100,9 @@ impl Container {
             mkfs_ext4: noting("mkfs.ext4"),
             mkfs_xfs: noting("mkfs.xfs"),
             cryptsetup: noting("cryptsetup"),
+            dd: noting("dd"),
+            // flock --exclusive -- FILE COMMAND…
+            flock: self.program("flock", "shift 3\nexec \"$@\""),
             ..Programs::default()
         };
         let group = report::groups(include_str!("../fixtures/vgs.json"))
