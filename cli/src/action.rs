@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
-use lazarette_core::control::{ActTarget, Request, Status, VolumeStatus};
+use lazarette_core::control::{ActTarget, ContextStatus, Request, Status, VolumeStatus};
 use lazarette_core::manifest::{Action, ActionOn, Manifest};
 use lazarette_core::{ContextName, Error, ErrorKind, Kind, VolumeName};
 use serde_json::Value;
@@ -35,6 +35,11 @@ pub(crate) fn pool(
                 return terminal.json(&contexts, true);
             }
             terminal.table(&status::pools(&contexts))
+        }
+        PoolVerb::Resume { context } => {
+            let resumed = Request::ContextResume { name: context };
+            let context: ContextStatus = client.get(&resumed)?;
+            terminal.line(context.name.as_str())
         }
         PoolVerb::Act(words) => run(ActionOn::Context, words, client, terminal),
     }

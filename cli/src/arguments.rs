@@ -144,6 +144,12 @@ pub(crate) enum PoolVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Have a context that waits or is stopped tried again now.
+    Resume {
+        /// The context.
+        #[arg(value_name = "CONTEXT", value_parser = context_name)]
+        context: ContextName,
+    },
     /// ACTION CONTEXT [KEY=VALUE]…
     #[command(external_subcommand)]
     Act(Vec<String>),

@@ -107,6 +107,9 @@ pub(crate) struct InstallArguments {
     /// The image's name, or a file that docker save has written; - is standard input.
     #[arg(value_name = "IMAGE|FILE")]
     pub(crate) source: String,
+    /// Do not ask whether it may have what it asks for.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// What `upgrade` takes.
@@ -158,6 +161,10 @@ fn printed(granted: &Privileges, terminal: &mut Terminal) -> Result<(), Failure>
     );
     all.extend(granted.host_directories.iter().cloned());
     all.extend(granted.host_files.iter().cloned());
+    let modules = granted.kernel_modules.iter();
+    all.extend(modules.map(|module| format!("the kernel module {module}")));
+    let builder = granted.module_builder.iter();
+    all.extend(builder.map(|image| format!("kernel modules that {image} builds")));
     match all.is_empty() {
         true => terminal.line("its containers may do nothing special"),
         false => terminal.line(&format!("its containers may use: {}", all.join(", "))),

@@ -262,6 +262,14 @@ fn attention(status: &Status) -> Vec<String> {
             ));
         }
     }
+    let died = |context: &&ContextStatus| context.crashes > 0;
+    lines.extend(status.contexts.iter().filter(died).map(|context| {
+        let times = match context.crashes {
+            1 => "once".into(),
+            times => format!("{times} times"),
+        };
+        format!("context {}: its plugin has died {times}", context.name)
+    }));
     for volume in &status.volumes {
         let state = volume_state(volume);
         let line = sentence(state, volume.retry_in_seconds, volume.reason.as_deref());
@@ -305,6 +313,7 @@ fn context_state(context: &ContextStatus) -> &'static str {
         ContextPhase::Opening => "opening",
         ContextPhase::Waiting => "waiting",
         ContextPhase::Failed => "failed",
+        ContextPhase::Stopped => "stopped",
         ContextPhase::Ready => health(context.health),
     }
 }

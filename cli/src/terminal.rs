@@ -168,6 +168,19 @@ impl Terminal {
         Err(Failure::NotConfirmed("nothing was done".into()))
     }
 
+    /// Refuses to begin with what will be asked about where nobody can be asked; `why` says what for.
+    ///
+    /// # Errors
+    /// [`Failure::NotConfirmed`].
+    pub(crate) fn must_be_able_to_ask(&self, why: &str) -> Result<(), Failure> {
+        match self.can_ask {
+            true => Ok(()),
+            false => Err(Failure::NotConfirmed(format!(
+                "{why}; nobody can be asked here: if so, say it with --yes"
+            ))),
+        }
+    }
+
     /// Asks a yes-or-no question about something that cannot be undone.
     ///
     /// # Errors
@@ -283,7 +296,7 @@ fn colour_word(line: &mut String, at: usize) {
         "healthy" | "mounted" | "answers" | "ok" => 32,
         "" => return,
         "idle" => 2,
-        "faulted" | "failed" | "stale" | "quarantined" | "missing" => 31,
+        "faulted" | "failed" | "stopped" | "stale" | "quarantined" | "missing" => 31,
         _ => 33,
     };
     let coloured = format!("\x1b[{colour}m{}\x1b[0m", &rest[..end]);

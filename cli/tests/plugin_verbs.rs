@@ -61,6 +61,9 @@ fn plugins_are_listed_with_what_is_not_used() {
 fn an_image_is_named_and_its_rights_are_told() {
     let core = core();
     let ran = core.laz(&["plugin", "upgrade", "--force", "shop/sshfs:1.1"]);
+    assert_ne!(ran.status, 0, "nobody can be asked here");
+    assert!(ran.errors.contains("only what you agree to") && ran.errors.contains("--yes"));
+    let ran = core.laz(&["plugin", "upgrade", "--yes", "--force", "shop/sshfs:1.1"]);
     assert_eq!(ran.status, 0, "{}", ran.errors);
     assert!(ran.output.contains("sshfs 1.1.0"), "{}", ran.output);
     let rights = "its containers may use: SYS_ADMIN, the host's network";
@@ -69,12 +72,52 @@ fn an_image_is_named_and_its_rights_are_told() {
         image: Some("shop/sshfs:1.1".into()),
         upgrade: true,
         force: true,
+        ..PluginInstall::default()
     };
     assert_eq!(core.last_request(), Request::PluginInstall(wanted));
     let ran = core.laz(&["plugin", "rm", "sshfs"]);
     assert_eq!(ran.status, 1);
     let line = "laz: plugin \"sshfs\": it serves the context attic; detach it first\n";
     assert_eq!(ran.errors, line);
+}
+
+#[test]
+fn what_it_asks_for_is_agreed_to_before_it_is_installed() {
+    let core = core();
+    let socket = core.socket();
+    let install = |answer: &str| {
+        let line = [
+            "--socket",
+            socket.to_str().unwrap(),
+            "plugin",
+            "install",
+            "shop/sshfs:1.1",
+        ];
+        support::laz(&line, None, Some(answer))
+    };
+    let look = PluginInstall {
+        image: Some("shop/sshfs:1.1".into()),
+        look: true,
+        ..PluginInstall::default()
+    };
+    let ran = install("\n");
+    assert_ne!(ran.status, 0);
+    assert!(ran.output.contains("may use: SYS_ADMIN"), "{}", ran.output);
+    assert!(ran.errors.contains("Install it?"), "{}", ran.errors);
+    assert_eq!(
+        *core.requests.lock().unwrap(),
+        [Request::PluginInstall(look)]
+    );
+    let ran = install("y\n");
+    assert_eq!(ran.status, 0, "{}", ran.errors);
+    let wanted = PluginInstall {
+        image: Some("shop/sshfs:1.1".into()),
+        expected: Some("sha256:0123456789abcdef".into()),
+        ..PluginInstall::default()
+    };
+    assert_eq!(core.last_request(), Request::PluginInstall(wanted));
+    let ran = core.laz(&["plugin", "install", "-"]);
+    assert!(ran.errors.contains("standard input"), "{}", ran.errors);
 }
 
 #[test]
@@ -101,10 +144,10 @@ fn an_archive_follows_its_request() {
     let file = directory.path().join("image.tar");
     let content: Vec<u8> = (0..700_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     std::fs::write(&file, &content).unwrap();
-    let ran = core.laz(&["plugin", "install", file.to_str().unwrap()]);
+    let ran = core.laz(&["plugin", "install", "--yes", file.to_str().unwrap()]);
     assert_eq!(ran.status, 0, "{}", ran.errors);
     assert!(*received.lock().unwrap() == content);
     let missing = directory.path().join("absent.tar");
-    let ran = core.laz(&["plugin", "install", missing.to_str().unwrap()]);
+    let ran = core.laz(&["plugin", "install", "--yes", missing.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{}", ran.errors);
 }

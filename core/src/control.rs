@@ -100,6 +100,11 @@ pub enum Request {
         #[serde(default)]
         parameters: BTreeMap<String, String>,
     },
+    /// Has a context that waits or is stopped tried again now. Done: [`ContextStatus`].
+    ContextResume {
+        /// Its name.
+        name: ContextName,
+    },
     /// Looks for storage that no context has yet, and changes nothing. Done: a list of [`Scanned`].
     Scan {
         /// Which kinds look; none: all that can.
@@ -159,7 +164,7 @@ pub enum Request {
     Kinds,
     /// The plugins that this machine has. Done: [`Plugins`].
     Plugins,
-    /// Installs a plugin, or replaces it. Done: [`PluginStatus`].
+    /// Installs a plugin, or replaces it, or only looks at it. Done: [`PluginStatus`].
     PluginInstall(PluginInstall),
     /// Removes a plugin that no context needs. Done: null.
     PluginRemove {
@@ -169,7 +174,7 @@ pub enum Request {
 }
 
 /// A plugin to be installed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PluginInstall {
     /// Its image, which user Docker has or a registry. None: an archive as `docker save` makes it
@@ -182,6 +187,12 @@ pub struct PluginInstall {
     /// Also under containers that lose their mounts for a moment by that.
     #[serde(default)]
     pub force: bool,
+    /// Only tells what the plugin is and asks for, and whether it would be refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub look: bool,
+    /// The identity of the image that was looked at: another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
 }
 
 /// The plugins that a machine has.
@@ -323,12 +334,20 @@ pub struct ContextStatus {
     pub container: Option<String>,
     /// Workers given up on because the storage does not let them end.
     pub abandoned: u32,
+    /// How often its plugin has died since core's start, or since something was changed about it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub crashes: u32,
     /// How full it is, if that is one number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
     /// Long work that its storage does by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub activities: Vec<Activity>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 fn is_false(value: &bool) -> bool {
@@ -351,6 +370,8 @@ pub enum ContextPhase {
     Waiting,
     /// It cannot work as configured.
     Failed,
+    /// Its plugin died too often; it is left alone for some time.
+    Stopped,
 }
 
 /// A volume.

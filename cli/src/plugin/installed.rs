@@ -12,6 +12,9 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::terminal::{Table, Terminal};
 
+/// What a plugin's containers may use is asked about.
+const ASK: &str = "a plugin may use only what you agree to";
+
 /// Lists them, and what is wrong with images that could be some.
 pub(crate) fn ls(json: bool, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
     let all: Plugins = client.get(&Request::Plugins)?;
@@ -54,7 +57,8 @@ pub(crate) fn inspect(
     terminal.json(&found.ok_or_else(missing)?, true)
 }
 
-/// Installs one, or puts it in the place of the one of its kind.
+/// Installs one, or puts it in the place of the one of its kind, once somebody has agreed to what it
+/// asks for.
 pub(crate) fn install(
     arguments: &InstallArguments,
     upgrade: bool,
@@ -62,20 +66,48 @@ pub(crate) fn install(
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
+    let mut wanted = PluginInstall {
+        upgrade,
+        force,
+        ..PluginInstall::default()
+    };
+    if !arguments.yes {
+        // Before anything is sent to where nobody would agree to it.
+        if arguments.source == "-" {
+            let message = format!("{ASK}; what comes from standard input needs --yes");
+            return Err(Failure::NotConfirmed(message));
+        }
+        terminal.must_be_able_to_ask(ASK)?;
+        wanted.look = true;
+        let new = send(&wanted, &arguments.source, client)?;
+        told(&new, terminal)?;
+        terminal.confirm("Install it?")?;
+        wanted.look = false;
+        wanted.expected = Some(new.image);
+    }
+    let plugin = send(&wanted, &arguments.source, client)?;
+    match arguments.yes {
+        true => told(&plugin, terminal),
+        false => Ok(()),
+    }
+}
+
+fn told(plugin: &PluginStatus, terminal: &mut Terminal) -> Result<(), Failure> {
+    terminal.line(&format!("{} {}", plugin.kind, plugin.version))?;
+    printed(&plugin.manifest.privileges, terminal)
+}
+
+fn send(wanted: &PluginInstall, source: &str, client: &Client) -> Result<PluginStatus, Failure> {
     let request = |image: Option<&str>| {
         Request::PluginInstall(PluginInstall {
             image: image.map(str::to_owned),
-            upgrade,
-            force,
+            ..wanted.clone()
         })
     };
-    let source = &arguments.source;
-    let plugin: PluginStatus = match archive(source)? {
-        Some(mut archive) => client.upload(&request(None), &mut *archive)?,
-        None => client.get(&request(Some(source)))?,
-    };
-    terminal.line(&format!("{} {}", plugin.kind, plugin.version))?;
-    printed(&plugin.manifest.privileges, terminal)
+    match archive(source)? {
+        Some(mut archive) => client.upload(&request(None), &mut *archive),
+        None => client.get(&request(Some(source))),
+    }
 }
 
 /// What is to be sent; none: the name of an image. A path has a `/` at its beginning or is there.

@@ -145,6 +145,7 @@ pub(crate) fn context(name: &str, phase: ContextPhase, health: HealthState) -> C
         declared: true,
         container: Some("0123456789abcdef".into()),
         abandoned: 0,
+        crashes: 0,
         attached: false,
         capacity: None,
         activities: vec![],

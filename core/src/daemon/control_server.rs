@@ -139,6 +139,10 @@ impl Client {
                 let acting = acting.await?;
                 self.act(acting).await
             }
+            Request::ContextResume { name } => {
+                let resumed = backend.ask(move |s, reply| answer(reply, s.resume(name)));
+                json(&resumed.await?)
+            }
             Request::Scan { kinds } => {
                 let scanners =
                     backend.ask_informed(move |s, reply| answer(reply, s.scanners(&kinds)));
@@ -178,16 +182,7 @@ impl Client {
                 json(&set.await?)
             }
             Request::ConfigSchema => backend.look(|s| Ok(s.configuration.schema())).await,
-            Request::Kinds => {
-                let manifests = |s: &super::supervisor::Supervisor| {
-                    Ok(s.world
-                        .kinds
-                        .values()
-                        .map(|k| k.manifest.clone())
-                        .collect::<Vec<_>>())
-                };
-                json(&backend.look(manifests).await?)
-            }
+            Request::Kinds => json(&backend.look(|s| Ok(s.manifests())).await?),
             Request::Plugins => json(&backend.look(|s| Ok(s.plugins())).await?),
             Request::PluginInstall(wanted) => self.install(wanted).await,
             Request::PluginRemove { kind } => {
@@ -204,16 +199,20 @@ impl Client {
 
     /// Installs a plugin.
     async fn install(&mut self, wanted: PluginInstall) -> Result<Value> {
-        let before = self.hands.system.all_images().await;
+        let hands = Arc::clone(&self.hands);
+        let turn = hands.admission.turn().await;
+        let before = hands.system.all_images().await;
+        // An engine that cannot list its images takes in none: what was there does not matter.
+        let install = hands
+            .admission
+            .begin(turn, before.clone().unwrap_or_default());
         let names = match &wanted.image {
-            Some(image) => self.hands.fetch_plugin(image).await?,
+            Some(image) => hands.fetch_plugin(image).await?,
             // Taken in even if it will be refused: the next request begins behind it.
             None => self.upload().await?,
         };
-        let before = before?;
-        let installed = self
-            .hands
-            .install_plugin(&self.backend, names, &before, wanted);
+        before?;
+        let installed = hands.install_plugin(&self.backend, names, &install, wanted);
         json(&installed.await?)
     }
 

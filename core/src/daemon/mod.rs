@@ -10,6 +10,7 @@
 //! | [`watchers`] | who is told how far the work on a volume is |
 //! | [`steps`], `change_steps`, `modules` | doing what the planner says |
 //! | `acts`, `scan` | what plugins do beside the planner |
+//! | `plugins`, `admission` | installing plugins, and which may serve |
 //! | [`store`] | what survives core |
 //! | [`configuration`] | the cloud-config in force |
 //! | `health` | asking plugins how they are |
@@ -20,6 +21,7 @@
 //! | [`volume_api`], [`control_server`], [`backend`] | the front doors |
 
 mod acts;
+mod admission;
 pub mod backend;
 mod change_requests;
 mod change_steps;

@@ -66,7 +66,7 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
 
 /// Reads what the images serve, and opens the front door of each new kind before core hears of it.
 async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<Images> {
-    let found = hands.system.plugins().await?;
+    let found = hands.system.plugins(|image| hands.may_serve(image)).await?;
     let mut kinds = BTreeMap::new();
     for image in found.images {
         let shared = image.manifest.capabilities.contains(&Capability::Shared);

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::admission::Install;
 use super::backend::Backend;
 use super::steps::Hands;
 use super::supervisor::Supervisor;
 use super::system_engine::PluginImage;
 use crate::control::{PluginInstall, PluginStatus, Plugins, Problem};
 use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
 use crate::name::{ContextName, Kind};
 use crate::planner::Event;
 
@@ -40,6 +42,12 @@ impl Supervisor {
         }
     }
 
+    /// What the plugins say of themselves.
+    pub(super) fn manifests(&self) -> Vec<Manifest> {
+        let kinds = self.world.kinds.values();
+        kinds.map(|kind| kind.manifest.clone()).collect()
+    }
+
     /// What is wrong with images, as `laz status` shows it.
     pub(super) fn plugin_problems(&self) -> impl Iterator<Item = Problem> {
         self.image_problems.iter().map(|message| Problem {
@@ -56,35 +64,50 @@ impl Supervisor {
         of_kind.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Refuses an install of `new` that would take another plugin's place, and an upgrade under
-    /// which containers would lose their mounts.
-    fn may_install(&self, new: &PluginImage, wanted: &PluginInstall) -> Result<()> {
+    /// What `new` would be. Refuses an install of it that would take another plugin's place, and an
+    /// upgrade under which containers would lose their mounts.
+    fn may_install(&self, new: &PluginImage, wanted: &PluginInstall) -> Result<PluginStatus> {
         let kind = &new.kind;
         let what = || format!("plugin \"{kind}\"");
         match self.world.kinds.get(kind) {
-            None if wanted.upgrade => Err(Error::not_found(what())
-                .cause("it is not installed")
-                .remedy("install it: laz plugin install")),
-            None => Ok(()),
-            Some(old) if old.image == new.image_id => Ok(()),
-            Some(old) if !wanted.upgrade => Err(Error::new(ErrorKind::AlreadyExists, what())
-                .cause(format!("version {} is installed", old.manifest.version))
-                .remedy("replace it: laz plugin upgrade")),
-            Some(old) => {
-                let served_within = old.manifest.privileges.devices.iter().any(|d| d == FUSE);
-                let users = self.users_of(kind);
-                if !served_within || users.is_empty() || wanted.force {
-                    return Ok(());
-                }
-                let users: Vec<&str> = users.into_iter().collect();
-                Err(Error::new(ErrorKind::Busy, what())
-                    .cause(format!(
-                        "its FUSE clients end with its container, and under them the mounts of {}",
-                        users.join(", ")
-                    ))
-                    .remedy("stop these containers first, or have their mounts replaced under them: --force"))
+            None if wanted.upgrade => {
+                return Err(Error::not_found(what())
+                    .cause("it is not installed")
+                    .remedy("install it: laz plugin install"));
             }
+            Some(old) if old.image != new.image_id && !wanted.upgrade => {
+                return Err(Error::new(ErrorKind::AlreadyExists, what())
+                    .cause(format!("version {} is installed", old.manifest.version))
+                    .remedy("replace it: laz plugin upgrade"));
+            }
+            Some(old) if old.image != new.image_id => self.may_end(kind, &old.manifest, wanted)?,
+            _ => {}
         }
+        Ok(PluginStatus {
+            kind: kind.clone(),
+            version: new.manifest.version.clone(),
+            image: new.image_id.clone(),
+            contexts: self.contexts_of(kind),
+            manifest: new.manifest.clone(),
+        })
+    }
+
+    /// Refuses to end the containers of a kind under which others would lose their mounts.
+    fn may_end(&self, kind: &Kind, manifest: &Manifest, wanted: &PluginInstall) -> Result<()> {
+        let served_within = manifest.privileges.devices.iter().any(|d| d == FUSE);
+        let users = self.users_of(kind);
+        if !served_within || users.is_empty() || wanted.force {
+            return Ok(());
+        }
+        let users: Vec<&str> = users.into_iter().collect();
+        Err(Error::new(ErrorKind::Busy, format!("plugin \"{kind}\""))
+            .cause(format!(
+                "its FUSE clients end with its container, and under them the mounts of {}",
+                users.join(", ")
+            ))
+            .remedy(
+                "stop these containers first, or have their mounts replaced under them: --force",
+            ))
     }
 
     /// The containers that use volumes of a kind.
@@ -129,6 +152,14 @@ impl Supervisor {
 }
 
 impl Hands {
+    /// Whether the image may serve its kind; if not, why, unless nobody needs to be told.
+    pub(super) fn may_serve(&self, image: &PluginImage) -> Result<(), Option<String>> {
+        match self.admission.is_pending(image) {
+            true => Err(None),
+            false => Ok(()),
+        }
+    }
+
     /// Gives system Docker the image `name`: that of user Docker if it has one, else the registry's.
     ///
     /// # Errors
@@ -159,7 +190,7 @@ impl Hands {
     }
 
     /// Makes the one plugin among the images `names`, which have just been loaded, serve its kind.
-    /// What must not serve is removed again, unless it was there `before`.
+    /// What must not serve, or was only to be looked at, is removed again unless it was there before.
     ///
     /// # Errors
     /// What refuses it; the engine's.
@@ -167,21 +198,24 @@ impl Hands {
         &self,
         backend: &Backend,
         names: Vec<String>,
-        before: &BTreeSet<String>,
+        install: &Install<'_>,
         wanted: PluginInstall,
     ) -> Result<PluginStatus> {
+        let look = wanted.look;
         let mut images = BTreeSet::new();
         for name in &names {
             images.insert(self.system.image_id(name).await?);
         }
         let installed = match images.first() {
-            Some(image) if images.len() == 1 => self.put_in_place(backend, image, wanted).await,
+            Some(image) if images.len() == 1 => {
+                self.put_in_place(backend, image, install, wanted).await
+            }
             _ => Err(Error::invalid("the archive")
                 .cause(format!("it has {} images, not one", images.len()))
                 .remedy("give it the image of one plugin: docker save IMAGE")),
         };
-        if installed.is_err() {
-            for image in images.difference(before) {
+        if installed.is_err() || look {
+            for image in images.difference(&install.before) {
                 if let Err(error) = self.system.remove_image(image).await {
                     tracing::warn!("{error}");
                 }
@@ -194,14 +228,26 @@ impl Hands {
         &self,
         backend: &Backend,
         image: &str,
+        install: &Install<'_>,
         wanted: PluginInstall,
     ) -> Result<PluginStatus> {
         let new = Arc::new(self.system.plugin(image).await?);
-        let asked = Arc::clone(&new);
+        if wanted.expected.as_deref().is_some_and(|id| id != image) {
+            return Err(
+                Error::invalid(format!("image {}", wanted.image.unwrap_or_default()))
+                    .cause("it is another one than was looked at")
+                    .remedy("try again"),
+            );
+        }
+        let (asked, look) = (Arc::clone(&new), wanted.look);
         let may = backend.ask_informed(move |s, reply| {
             super::requests::answer(reply, s.may_install(&asked, &wanted));
         });
-        may.await?;
+        let seen_now = may.await?;
+        if look {
+            return Ok(seen_now);
+        }
+        install.let_in(image);
         let kind = new.kind.clone();
         self.look_again.notify_one();
         let serves = |plugin: &PluginStatus| plugin.image == image;

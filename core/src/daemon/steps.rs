@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::admission::Admission;
 use super::link::{Link, LinkEvent};
 use super::settings::{Settings, limits};
 use super::supervisor::Message;
@@ -45,6 +46,8 @@ pub struct Hands {
     pub watchers: Watchers,
     /// Has the images on system Docker looked at now.
     pub(super) look_again: Notify,
+    /// Which images may serve.
+    pub(super) admission: Admission,
     /// Held while kernel modules are built.
     pub(super) building: tokio::sync::Mutex<()>,
     links: Mutex<Links>,
@@ -81,6 +84,7 @@ impl Hands {
             messages,
             watchers: Watchers::default(),
             look_again: Notify::new(),
+            admission: Admission::default(),
             building: tokio::sync::Mutex::default(),
             links: Mutex::default(),
         }

@@ -209,8 +209,13 @@ impl Supervisor {
         };
         own.or_else(|| {
             let context = self.world.contexts.get(&volume.context)?;
+            if !waiter.goal.needs_the_volume() {
+                let unmounts = waiter.goal == Goal::Detached;
+                let works = unmounts || volume.forced || volume.running.is_some();
+                return self.world.stopped(&volume.context).filter(|_| !works);
+            }
             let hopeless = self.hopeless(&volume.context);
-            hopeless.filter(|_| !context.is_ready() && waiter.goal.needs_the_volume())
+            hopeless.filter(|_| !context.is_ready())
         })
     }
 
@@ -218,7 +223,8 @@ impl Supervisor {
     pub(super) fn hopeless(&self, name: &ContextName) -> Option<Error> {
         let context = self.world.contexts.get(name)?;
         let failed = context.retry.error.clone().filter(|e| is_definite(e.kind));
-        self.world.rival(name, context).or(failed)
+        let rival = self.world.rival(name, context);
+        rival.or_else(|| self.world.stopped(name)).or(failed)
     }
 
     /// Why the change that is waited for was given up, if it was.

@@ -8,7 +8,7 @@ use super::settings::limits;
 use super::supervisor::Supervisor;
 use super::urls::UrlTarget;
 use super::waiting::{Answer, Goal};
-use crate::control::{Attached, Origin, VolumeStatus};
+use crate::control::{Attached, ContextStatus, Origin, VolumeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ContextName, Kind, VolumeName};
 use crate::planner::{ContextEntry, Event, Millis, Place, VolumeEntry};
@@ -156,14 +156,26 @@ impl Supervisor {
                 if r.is_err() && !was_attached {
                     s.apply(Event::ContextDetached(attached.clone()));
                 }
-                let status = r.and_then(|()| {
-                    let mut contexts = s.world.context_statuses(s.now()).into_iter();
-                    let found = contexts.find(|c| c.name == attached);
-                    found.ok_or_else(|| Error::not_found(format!("no context \"{attached}\"")))
-                });
+                let status = r.and_then(|()| s.context_status(&attached));
                 answer(reply, status.map(|s| Attached::Context(Box::new(s))));
             },
         );
+    }
+
+    /// Has a context that waits or is stopped tried again now.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn resume(&mut self, name: ContextName) -> Result<ContextStatus> {
+        self.context(&name)?;
+        self.apply(Event::ContextResumed(name.clone()));
+        self.context_status(&name)
+    }
+
+    fn context_status(&self, name: &ContextName) -> Result<ContextStatus> {
+        let mut contexts = self.world.context_statuses(self.now()).into_iter();
+        let found = contexts.find(|c| c.name == *name);
+        found.ok_or_else(|| Error::not_found(format!("no context \"{name}\"")))
     }
 
     /// Takes back an attach; answers once it is gone.

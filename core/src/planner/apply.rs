@@ -19,7 +19,7 @@ impl World {
     /// Takes in `event` at `now`. Events about what is no longer there change nothing.
     pub fn apply(&mut self, event: Event, now: Millis) {
         match event {
-            Event::Kinds(kinds) => self.kinds = kinds,
+            Event::Kinds(kinds) => self.take_kinds(kinds),
             Event::Declared { contexts, volumes } => {
                 self.declare_contexts(contexts);
                 self.declare_volumes(volumes);
@@ -27,6 +27,11 @@ impl World {
             Event::ContextMade(name, entry) => self.keep_context(name, *entry).wanted = true,
             Event::ContextAttached(name, entry) => self.attach_context(name, *entry),
             Event::ContextDetached(name) => self.detach_context(&name),
+            Event::ContextResumed(name) => {
+                if let Some(context) = self.contexts.get_mut(&name) {
+                    context.begin_anew();
+                }
+            }
             Event::ContextDoing(name, what) => {
                 if let Some(context) = self.contexts.get_mut(&name) {
                     context.doing = what;
@@ -91,7 +96,7 @@ impl World {
                 Some((kind, config)) => {
                     if context.config != config {
                         context.listed = None;
-                        context.retry.succeeded();
+                        context.begin_anew();
                     }
                     if std::mem::take(&mut context.attached) {
                         context.listed = None;
@@ -124,7 +129,7 @@ impl World {
         if !context.declared {
             context.attached = true;
             context.listed = None;
-            context.retry.succeeded();
+            context.begin_anew();
         }
     }
 
@@ -176,8 +181,11 @@ impl World {
 
     fn unwant(&mut self, name: &VolumeName, forced: bool) {
         if let Some(volume) = self.volumes.get_mut(name) {
+            let context = self.contexts.get(&volume.context);
+            // Nobody was told that it exists, and nobody is there who could remove it.
+            let never = !volume.made && context.is_some_and(|c| c.crashes.stopped);
             volume.wanted = false;
-            volume.forced |= forced;
+            volume.forced |= forced || never;
             volume.holds.clear();
             volume.retry.succeeded();
             // A lazy detach removes nothing.
@@ -222,13 +230,15 @@ impl World {
                     context.unsure = true;
                 }
                 context.unsure |= act == ContextAct::Start;
-                context.retry.failed(error, now);
-                if context.stage < ContextStage::Open && context.retry.failures >= GIVE_UP_AFTER {
+                let stopped = context.step_failed(name, act, error, now);
+                let hopeless = stopped || context.retry.failures >= GIVE_UP_AFTER;
+                if context.stage < ContextStage::Open && hopeless {
                     self.give_up_what_was_never_made(name);
                 }
             }
             Ok(outcome) => {
-                if act != ContextAct::Start && act != ContextAct::Link {
+                let goes_on = matches!(act, ContextAct::Start | ContextAct::Link);
+                if !goes_on && !context.crashes.stopped {
                     context.retry.succeeded();
                 }
                 self.context_moved_on(name, act, outcome);
@@ -384,6 +394,11 @@ impl World {
             context.stage = stage;
             context.opened_with = None;
             match error {
+                _ if context.crashes.stopped => {}
+                Some(error) if context.plugin_died(name, &error, now) => {
+                    self.give_up_what_was_never_made(name);
+                    return;
+                }
                 Some(error) if context.retry.failures > 0 => context.retry.failed(error, now),
                 Some(error) => context.retry.error = Some(error),
                 None => context.retry.now(),

@@ -15,6 +15,7 @@ mod apply;
 mod changes;
 #[cfg(test)]
 mod changes_tests;
+mod crashes;
 #[cfg(test)]
 mod fake_outside;
 mod plan;
@@ -28,6 +29,7 @@ mod world;
 
 pub use apply::no_image;
 pub use changes::{Pending, SnapshotEntry, Snapshots, overlap};
+pub use crashes::Crashes;
 pub use retry::Retry;
 pub use status::snapshot_status;
 pub use step::{ContextAct, Event, Outcome, Step, VolumeAct};

@@ -13,8 +13,10 @@ impl World {
     pub fn plan(&self, now: Millis) -> Vec<Step> {
         let contexts = self.contexts.iter().filter_map(|(name, context)| {
             let act = self.next_for_context(name, context)?;
-            let due = context.running.is_none() && context.retry.is_due(now);
-            due.then(|| Step::Context(name.clone(), act))
+            // What is stopped is not waited for when it goes.
+            let goes = context.crashes.stopped && act == ContextAct::Stop;
+            let due = context.retry.is_due(now) || goes;
+            (due && context.running.is_none()).then(|| Step::Context(name.clone(), act))
         });
         let idle = |(_, v): &(&VolumeName, &VolumeEntry)| v.running.is_none();
         let volumes = self.volumes.iter().filter(idle).filter_map(|(name, v)| {
@@ -45,6 +47,9 @@ impl World {
             Step::Context(name, act) => {
                 if let Some(context) = self.contexts.get_mut(name) {
                     context.running = Some(*act);
+                    if context.crashes.stopped && *act != ContextAct::Stop {
+                        context.crashes.resume();
+                    }
                 }
             }
             Step::Volume(name, act) => {
@@ -87,6 +92,9 @@ impl World {
         }
         if !context.is_ready() && self.rival(name, context).is_some() {
             return None;
+        }
+        if let Some(act) = self.next_for_stopped(name, context) {
+            return Some(act);
         }
         match context.stage {
             // Without an image there is nothing to start; a new image arrives as an event.

@@ -246,7 +246,9 @@ impl Simulation {
             }
         }
         if let Step::Context(name, ContextAct::Close | ContextAct::Stop) = step {
-            let kept = |v: &VolumeEntry| !self.world.draining || v.attached.is_some();
+            // One that is stopped leaves nothing running for what is not mounted.
+            let stopped = self.world.contexts[name].crashes.stopped;
+            let kept = |v: &VolumeEntry| !(self.world.draining || stopped) || v.attached.is_some();
             let used = self
                 .world
                 .volumes

@@ -74,6 +74,7 @@ impl World {
                 .as_ref()
                 .map(|id| id.chars().take(12).collect()),
             abandoned: context.abandoned,
+            crashes: context.crashes.count,
             attached: context.attached,
             capacity: context.health.capacity,
             activities: context.health.activities.clone(),
@@ -179,6 +180,9 @@ fn unknown_kind() -> Kind {
 }
 
 fn context_phase(context: &ContextEntry, now: Millis) -> ContextPhase {
+    if context.crashes.stopped {
+        return ContextPhase::Stopped;
+    }
     if context.running.is_none() && context.retry.error.is_some() && !context.retry.is_due(now) {
         return ContextPhase::Waiting;
     }

@@ -108,6 +108,8 @@ pub enum Event {
     ContextAttached(ContextName, Box<ContextEntry>),
     /// The above is taken back.
     ContextDetached(ContextName),
+    /// A context that waits or is stopped is to be tried again now.
+    ContextResumed(ContextName),
     /// What takes long in the step under way on a context; none: nothing any more.
     ContextDoing(ContextName, Option<String>),
     /// A volume that nothing uses gets another name.
@@ -166,6 +168,7 @@ impl Event {
                 | Self::UsedBy(_)
                 | Self::Abandoned(..)
                 | Self::ContextDoing(..)
+                | Self::ContextResumed(_)
                 | Self::LinkLost(..)
                 | Self::ContainerLost(_)
         )

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ContextAct, Pending, Retry, Snapshots, VolumeAct};
+use super::{ContextAct, Crashes, Pending, Retry, Snapshots, VolumeAct};
 use crate::control::Origin;
 use crate::error::Error;
 use crate::manifest::{Capability, Manifest};
@@ -102,6 +102,8 @@ pub struct ContextEntry {
     pub abandoned: u32,
     /// What takes long in the step under way, for people.
     pub doing: Option<String>,
+    /// How often its plugin has died.
+    pub crashes: Crashes,
 }
 
 impl ContextEntry {
@@ -124,6 +126,7 @@ impl ContextEntry {
             health: Health::healthy(),
             abandoned: 0,
             doing: None,
+            crashes: Crashes::default(),
         }
     }
 

@@ -144,7 +144,7 @@ fn kinds_are_learnt_from_labels_and_a_bad_image_is_reported() {
         };
         it.docker
             .import("bad:1", &[("dev.lazarette.plugin", "other")], None);
-        let found = it.engine.plugins().await.unwrap();
+        let found = it.engine.plugins(|_| Ok(())).await.unwrap();
         assert_eq!(found.images.len(), 1, "{found:?}");
         assert_eq!(found.images[0].kind.as_str(), "stand-in");
         assert_eq!(found.images[0].image_id, it.image_id);

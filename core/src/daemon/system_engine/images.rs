@@ -34,12 +34,15 @@ pub struct PluginImages {
 }
 
 impl SystemEngine {
-    /// The plugin images the engine has. A bad one is reported and passed over; of several of
-    /// one kind the newest serves.
+    /// The plugin images the engine has. A bad one is reported and passed over, as is one that
+    /// `may` refuses; without a reason, it is passed over in silence. Of several of one kind the newest serves.
     ///
     /// # Errors
     /// The engine's.
-    pub async fn plugins(&self) -> Result<PluginImages> {
+    pub async fn plugins(
+        &self,
+        may: impl Fn(&PluginImage) -> Result<(), Option<String>>,
+    ) -> Result<PluginImages> {
         let filters = HashMap::from([("label", vec![KIND_LABEL])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let images = self
@@ -48,7 +51,7 @@ impl SystemEngine {
                 docker.list_images(Some(options)).await
             })
             .await?;
-        Ok(choose(images))
+        Ok(choose(images, may))
     }
 
     /// The identity of the image that `name` (a tag or an identity) means.
@@ -68,12 +71,17 @@ impl SystemEngine {
     }
 }
 
-fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
+fn choose(
+    mut images: Vec<ImageSummary>,
+    may: impl Fn(&PluginImage) -> Result<(), Option<String>>,
+) -> PluginImages {
     images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let mut chosen = BTreeMap::<Kind, PluginImage>::new();
     let mut problems = Vec::new();
     for image in &images {
-        match read(&image.id, &image.labels) {
+        let plugin = read(&image.id, &image.labels);
+        let plugin = plugin.map_err(Some);
+        match plugin.and_then(|plugin| may(&plugin).map(|()| plugin)) {
             Ok(plugin) => match chosen.get(&plugin.kind) {
                 None => {
                     chosen.insert(plugin.kind.clone(), plugin);
@@ -85,7 +93,10 @@ fn choose(mut images: Vec<ImageSummary>) -> PluginImages {
                     plugin.kind,
                 )),
             },
-            Err(why) => problems.push(format!("image {} is not used: {why}", shown(image))),
+            Err(Some(why)) => {
+                problems.push(format!("image {} is not used: {why}", shown(image)));
+            }
+            Err(None) => {}
         }
     }
     PluginImages {
@@ -159,6 +170,10 @@ mod tests {
         .to_string()
     }
 
+    fn choose(images: Vec<ImageSummary>) -> PluginImages {
+        super::choose(images, |_| Ok(()))
+    }
+
     #[test]
     fn the_newest_of_a_kind_serves_and_the_other_is_reported() {
         let text = manifest("nfs");
@@ -168,6 +183,22 @@ mod tests {
         assert!(found.images[0].image_id.ends_with('2'));
         assert_eq!(found.problems.len(), 1);
         assert!(found.problems[0].contains("old:1"), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn one_that_may_not_serve_leaves_its_place_to_an_older_one() {
+        let text = manifest("nfs");
+        let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
+        let images = vec![image("old:1", 1, &labels), image("new:1", 2, &labels)];
+        let found = super::choose(images, |plugin| match plugin.image_id.ends_with('2') {
+            true => Err(Some("it has no signature".into())),
+            false => Ok(()),
+        });
+        assert!(found.images[0].image_id.ends_with('1'));
+        assert_eq!(
+            found.problems,
+            ["image new:1 is not used: it has no signature"]
+        );
     }
 
     #[test]
