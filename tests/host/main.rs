@@ -15,6 +15,7 @@ mod gluster;
 mod hanging;
 mod kills;
 mod lifecycle;
+mod misbehaving;
 mod operator;
 mod plugins;
 mod sshfs;
@@ -68,6 +69,7 @@ fn all() -> Vec<Case> {
         figures::CASES,
         plugins::CASES,
         wire_program::CASES,
+        misbehaving::CASES,
         sshfs::CASES,
         // Last: their server runs on.
         gluster::CASES,

@@ -44,12 +44,12 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
 
     it_keeps_the_contract_in_its_container(world, &first)?;
     what_is_no_plugin_is_refused(world)?;
-    let said = world.laz(&["plugin", "install", &first])?;
+    let said = world.laz(&["plugin", "install", "--yes", &first])?;
     ensure!(
         said.contains("boxes 1.0.0") && said.contains("SYS_ADMIN"),
         "{said}"
     );
-    world.laz(&["plugin", "install", &first])?;
+    world.laz(&["plugin", "install", "--yes", &first])?;
     let listed = world.laz(&["plugin", "ls"])?;
     ensure!(
         listed.contains("boxes") && listed.contains("hello"),
@@ -79,10 +79,10 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     ensure!(said.contains("it serves the context"), "{said}");
 
     let before = images(world)?;
-    let said = world.laz_fails(&["plugin", "install", &output])?;
+    let said = world.laz_fails(&["plugin", "install", "--yes", &output])?;
     ensure!(said.contains("version 1.0.0 is installed"), "{said}");
     ensure!(images(world)? == before, "a refused image stays");
-    let said = world.laz(&["plugin", "upgrade", &output])?;
+    let said = world.laz(&["plugin", "upgrade", "--yes", &output])?;
     ensure!(said.contains("boxes 2.0.0"), "{said}");
     let ready = || {
         let contexts = status()?.contexts.into_iter();
@@ -160,16 +160,16 @@ fn it_keeps_the_contract_in_its_container(world: &World, image: &str) -> Result<
 
 fn what_is_no_plugin_is_refused(world: &World) -> Result<()> {
     let before = images(world)?;
-    let said = world.laz_fails(&["plugin", "install", "busybox"])?;
+    let said = world.laz_fails(&["plugin", "install", "--yes", "busybox"])?;
     ensure!(
         said.contains("is no plugin") && said.contains("laz plugin pack"),
         "{said}"
     );
     let text = world.base.join("text");
     fs::write(&text, "no image")?;
-    world.laz_fails(&["plugin", "install", &text.to_string_lossy()])?;
+    world.laz_fails(&["plugin", "install", "--yes", &text.to_string_lossy()])?;
     ensure!(images(world)? == before, "a refused image stays");
-    let said = world.laz_fails(&["plugin", "upgrade", "lazarette-plugin-boxes:1.0.0"])?;
+    let said = world.laz_fails(&["plugin", "upgrade", "--yes", "lazarette-plugin-boxes:1.0.0"])?;
     ensure!(said.contains("it is not installed"), "{said}");
     Ok(())
 }

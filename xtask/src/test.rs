@@ -125,6 +125,8 @@ fn host(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
             "lazarette-gluster",
             "-p",
             "lazarette-sshfs",
+            "-p",
+            "lazarette-misbehaving",
         ],
         &["-p", "laz"],
         &["-p", "lazarette-core", "--bin", "laz-core"],

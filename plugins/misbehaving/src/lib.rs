@@ -8,9 +8,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | `manifest` | what it says of itself, and lies in it |
+//! | `greedy` | what takes more than there is |
 //! | `volumes` | the volumes, and what goes wrong with them |
 //! | `reply` | answers and errors as JSON |
 
+mod greedy;
 mod manifest;
 mod reply;
 mod volumes;
@@ -60,6 +62,9 @@ impl Plugin for Misbehaving {
         if behaviour == "dies-of-commas" && text("label").is_some_and(|label| label.contains(',')) {
             std::process::abort();
         }
+        if behaviour == "dies-when-opened" {
+            std::process::abort();
+        }
         let volumes = Volumes::open(host.mounts().into(), behaviour.clone())?;
         Ok(Self {
             host,
@@ -101,6 +106,22 @@ impl Misbehaving {
             "panics" if method == "create" => panic!("as it was told to"),
             "aborts" if method == "create" => std::process::abort(),
             "exits" if method == "create" => std::process::exit(0),
+            "segfaults" if method == "create" => greedy::segfault(),
+            "dies-of-health" if method == "health" => std::process::abort(),
+            "eats-memory" if method == "create" => greedy::memory(),
+            "forks" if method == "create" => {
+                let refused = greedy::processes();
+                return Err(reply::text("no_space", &refused));
+            }
+            "hangs-in-health" if method == "health" => loop {
+                std::thread::park();
+            },
+            "floods" if method == "health" => {
+                let line = format!("\x1b[2J{}", "flood ".repeat(10_000));
+                for _ in 0..1500 {
+                    self.host.log(lazarette_abi::LOG_INFO, &line);
+                }
+            }
             "hangs" if method == "mount" => loop {
                 std::thread::park();
             },

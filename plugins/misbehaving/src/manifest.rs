@@ -29,6 +29,7 @@ pub(crate) fn manifest(version: &str, behaviour: &str) -> Value {
             manifest["privileges"]["capabilities"] = json!(["CAP_SYS_ADMIN"]);
         }
         "engine-socket" => manifest["privileges"]["host_files"] = json!(["/run/docker.sock"]),
+        "fuse" => manifest["privileges"]["devices"] = json!(["/dev/fuse"]),
         "no-version" => manifest["version"] = json!(""),
         "any-size" => {
             manifest["volume_schema"]["properties"]["size"] =

@@ -125,6 +125,28 @@ pub(super) fn sshfs(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Re
     plugin(docker, &root, "lazarette-sshfs", programs, &programs.sshfs)
 }
 
+/// Makes the image `tag` of `misbehaving`, which says of itself what `behaviour` has it say.
+pub(super) fn misbehaving(
+    docker: &Dockerd,
+    scratch: &Path,
+    programs: &Programs,
+    tag: &str,
+    behaviour: &str,
+) -> Result<()> {
+    let root = scratch.join("misbehaving");
+    if !root.exists() {
+        shell(&root)?;
+    }
+    plugin_that(
+        docker,
+        &root,
+        tag,
+        programs,
+        &programs.misbehaving,
+        behaviour,
+    )
+}
+
 /// All shared libraries below `directory`.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
@@ -159,6 +181,18 @@ fn plugin(
     programs: &Programs,
     library: &Path,
 ) -> Result<()> {
+    plugin_that(docker, root, tag, programs, library, "")
+}
+
+/// The same for one that misbehaves when it is described.
+fn plugin_that(
+    docker: &Dockerd,
+    root: &Path,
+    tag: &str,
+    programs: &Programs,
+    library: &Path,
+    behaviour: &str,
+) -> Result<()> {
     let plugin = root.join("usr/lib/lazarette/plugin.so");
     with_libraries(&programs.plugin_host, &root.join("usr/bin/laz-plugin-host"))?;
     with_libraries(library, &plugin)?;
@@ -166,6 +200,7 @@ fn plugin(
     let described = Command::new(&programs.plugin_host)
         .arg("describe")
         .arg(&plugin)
+        .env("LAZARETTE_MISBEHAVE", behaviour)
         .output()?;
     ensure!(
         described.status.success(),

@@ -23,6 +23,8 @@ pub struct Programs {
     pub gluster: PathBuf,
     /// The plugin of the kind `sshfs`.
     pub sshfs: PathBuf,
+    /// The plugin that breaks the contract in a way of one's choice.
+    pub misbehaving: PathBuf,
 }
 
 impl Programs {
@@ -37,7 +39,8 @@ impl Programs {
             if !path.is_file() {
                 bail!(
                     "{} has not been built: cargo build -p lazarette-core -p laz-plugin-host \
-                     -p lazarette-hello -p lazarette-gluster -p lazarette-sshfs -p laz",
+                     -p lazarette-hello -p lazarette-gluster -p lazarette-sshfs \
+                     -p lazarette-misbehaving -p laz",
                     path.display()
                 );
             }
@@ -50,6 +53,7 @@ impl Programs {
             hello: program("liblazarette_hello.so")?,
             gluster: program("liblazarette_gluster.so")?,
             sshfs: program("liblazarette_sshfs.so")?,
+            misbehaving: program("liblazarette_misbehaving.so")?,
         })
     }
 }

@@ -90,6 +90,16 @@ impl World {
         image::sshfs(&self.system, &self.base.join("images"), &self.programs)
     }
 
+    /// Gives `docker` the image `tag` of the kind `misbehaving`, which says of itself what
+    /// `behaviour` has it say.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn add_misbehaving(&self, docker: &Dockerd, tag: &str, behaviour: &str) -> Result<()> {
+        let scratch = self.base.join("images");
+        image::misbehaving(docker, &scratch, &self.programs, tag, behaviour)
+    }
+
     /// Gives user Docker the image `base`, for an author to put plugins into.
     ///
     /// # Errors
