@@ -63,7 +63,7 @@ pub(crate) struct NewArguments {
     /// The directory that NAME is made in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
-    /// Where the crate lazarette-plugin lies; without it Cargo finds it.
+    /// Where the crate lazarette-plugin lies; without it its source is written into the project.
     #[arg(long, value_name = "DIR")]
     pub(crate) sdk: Option<PathBuf>,
 }

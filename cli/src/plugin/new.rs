@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lazarette_core::{Error, ErrorKind};
 
@@ -75,6 +75,21 @@ const PYTHON: &[File] = &[
     ),
 ];
 
+/// The source of the SDK and of what it stands on: paths, and contents.
+const SOURCE: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+/// The directory of the project that it is written into.
+const VENDORED: &str = "lazarette";
+/// What says so there.
+const ABOUT: &str = "\
+# The source of lazarette-plugin
+
+Of the version of `laz` that wrote this project, for the crate is not on crates.io. Keep it with the
+project; to take a newer one, have a newer `laz plugin new` write a project, and put its directory
+`lazarette` in the place of this one.
+
+SPDX-License-Identifier: Apache-2.0
+";
+
 /// Writes the project.
 pub(crate) fn run(arguments: &NewArguments, terminal: &mut Terminal) -> Result<(), Failure> {
     let root = arguments.directory.join(arguments.kind.as_str());
@@ -93,21 +108,30 @@ pub(crate) fn run(arguments: &NewArguments, terminal: &mut Terminal) -> Result<(
     }
     fs::create_dir(&root).map_err(failed)?;
     let sdk = sdk(arguments.sdk.as_deref()).map_err(failed)?;
+    let put = |path: PathBuf, text: &str| {
+        write(&path, text).map_err(|source| Failure::File {
+            verb: "write",
+            path,
+            source,
+        })
+    };
+    if arguments.lang == Language::Rust && arguments.sdk.is_none() {
+        let vendored = root.join(VENDORED);
+        put(vendored.join("README.md"), ABOUT)?;
+        for (path, text) in SOURCE {
+            put(vendored.join(path), text)?;
+        }
+    }
     let (files, steps) = match arguments.lang {
         Language::Rust => (RUST, rust_steps(arguments.kind.as_str())),
         Language::C => (C, "make\nlaz plugin pack plugin.so".to_owned()),
         Language::Python => (PYTHON, "laz plugin pack plugin.py".to_owned()),
     };
     for File(name, content, kind) in files {
-        let path = root.join(name);
         let text = content
             .replace(kind, arguments.kind.as_str())
             .replace(SDK, &sdk);
-        write(&path, &text).map_err(|source| Failure::File {
-            verb: "write",
-            path,
-            source,
-        })?;
+        put(root.join(name), &text)?;
     }
     terminal.line(&format!("{} is written. Go on with", root.display()))?;
     terminal.line(&format!("cd {}\n{steps}", root.display()))
@@ -118,10 +142,10 @@ fn rust_steps(kind: &str) -> String {
     format!("cargo build --release\nlaz plugin pack target/release/lib{library}.so")
 }
 
-/// The SDK as Cargo.toml names it: by path, or of this version.
+/// The SDK as Cargo.toml names it: where it is said to be, or where it is written.
 fn sdk(path: Option<&Path>) -> io::Result<String> {
     let Some(path) = path else {
-        return Ok(format!("\"{}\"", env!("CARGO_PKG_VERSION")));
+        return Ok(format!("{{ path = \"{VENDORED}/plugins/sdk\" }}"));
     };
     // An absolute path without a quote, as TOML wants it.
     let path = serde_json::Value::from(path.canonicalize()?.display().to_string());

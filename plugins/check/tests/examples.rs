@@ -1,36 +1,17 @@
-//! Our examples, in three languages, pass the conformance kit.
+//! Our example passes the conformance kit. Those in C and Python are what new projects are made of,
+//! and checked as such.
 
 #![allow(clippy::unwrap_used)]
 
 mod stand;
 
-use stand::{built, can_run, checked, here, library, passes, program};
+use stand::{built, can_run, checked, library, passes};
 
 #[test]
 fn the_example_in_rust_passes() {
     if can_run() {
         let settings = r#"{"volume": {"size": "16M"}, "larger": "32M"}"#;
         passes(&checked(library(&built().hello, ""), settings, &[]), 50);
-    }
-}
-
-#[test]
-fn the_example_in_c_passes() {
-    if can_run() {
-        let settings = r#"{"volume": {"size": "8M"}, "keeps_data": false}"#;
-        passes(&checked(library(&built().scratch, ""), settings, &[]), 35);
-    }
-}
-
-#[test]
-fn the_example_in_python_passes() {
-    if can_run() {
-        let storage = tempfile::tempdir().unwrap();
-        let settings = format!(r#"{{"context": {{"directory": {:?}}}}}"#, storage.path());
-        let shelf = here("../examples/python/shelf.py");
-        passes(&checked(program(&shelf), &settings, &[]), 35);
-        let left = std::fs::read_dir(storage.path()).unwrap().count();
-        assert_eq!(left, 0, "the volumes of the check are gone");
     }
 }
 

@@ -12,7 +12,11 @@
 //! struct Config {}
 //!
 //! #[derive(serde::Deserialize, serde::Serialize, JsonSchema)]
-//! struct Options { size: String }
+//! #[serde(deny_unknown_fields)]
+//! struct Options {
+//!     /// How much it holds.
+//!     size: String,
+//! }
 //!
 //! struct Scratch { host: Host }
 //!
@@ -71,10 +75,14 @@ pub use lazarette_core::volume::{
     Activity, Capacity, CloneSource, Created, Found, Health, HealthState, ListedVolume, Mounted,
     Removed, SnapshotId, Volume, VolumeHealth, VolumeId,
 };
-pub use lazarette_linux as linux;
 pub use lazarette_linux::command;
 pub use schemars::{self, JsonSchema};
 pub use serde_json;
+
+/// What plugins ask of the kernel themselves: mounts, mount tables, processes.
+pub mod linux {
+    pub use lazarette_linux::{mount, mountinfo, namespace, process};
+}
 
 /// Exports a [`StorageContext`] as the plugin of this shared library. Once per library.
 #[macro_export]

@@ -32,6 +32,8 @@ pub fn tmpfs(path: &Path, size: &str) -> Result<()> {
         std::ffi::CString::new(format!("size={size},mode=0755")).expect("option text has no NUL");
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(data.as_c_str())).map_err(|errno| {
+        // A refused volume leaves nothing; what is in use or not empty stays.
+        let _ = std::fs::remove_dir(path);
         let what = format!("cannot mount a tmpfs of {size} at {}", path.display());
         let kind = match errno {
             Errno::INVAL => ErrorKind::InvalidArgument,

@@ -265,6 +265,10 @@ checked_text!(
     /// A directory below a root: relative, without `.` and `..`.
     Subdirectory, check_subdirectory, "^[^/,\\x00-\\x1f\\x7f-][^,\\x00-\\x1f\\x7f]*$"
 );
+checked_text!(
+    /// A directory of the container: absolute, without `.` and `..`.
+    Directory, check_directory, "^/[^,\\x00-\\x1f\\x7f]*$"
+);
 impl ServerName {
     /// As it stands in front of `:/export`: IPv6 addresses in brackets.
     pub fn in_source(&self) -> String {
@@ -331,6 +335,16 @@ pub fn check_components(what: &str, text: &str, path: &str) -> Result<String> {
         return Err(bad("has more than 64 parts, or one of more than 255 bytes"));
     }
     Ok(parts.join("/"))
+}
+
+fn check_directory(text: &str) -> Result<String> {
+    if !text.starts_with('/') {
+        return Err(
+            Error::invalid(format!("directory {}: must begin with '/'", quoted(text)))
+                .remedy("give its whole path: /srv/stores"),
+        );
+    }
+    Ok(format!("/{}", check_components("directory", text, text)?))
 }
 
 fn check_subdirectory(text: &str) -> Result<String> {

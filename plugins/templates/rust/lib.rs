@@ -1,5 +1,7 @@
 //! A storage plugin: volumes of the kind `@KIND@` are file systems in memory. Replace what mounts.
 
+use std::sync::{Mutex, PoisonError};
+
 use lazarette_plugin::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ struct Options {
 
 struct Context {
     host: Host,
+    /// Held while a volume is made or removed: calls run side by side, and only one may say that it
+    /// was the one to do it.
+    changing: Mutex<()>,
 }
 
 impl StorageContext for Context {
@@ -26,7 +31,7 @@ impl StorageContext for Context {
     type VolumeOptions = Options;
 
     fn open(host: Host, _: Config) -> Result<Self> {
-        Ok(Self { host })
+        Ok(Self { host, changing: Mutex::default() })
     }
 
     fn capabilities() -> Capabilities {
@@ -38,13 +43,16 @@ impl StorageContext for Context {
         Privileges { capabilities, writable: vec!["/mnt".into()], ..Privileges::default() }
     }
 
-    fn create(&self, call: &Call, volume: &Volume<Options>) -> Result<Created> {
-        let exists = mount::fs_type(&fuse::place(&self.host, volume.id))?.is_some();
-        self.mount(call, volume, false)?;
+    fn create(&self, _: &Call, volume: &Volume<Options>) -> Result<Created> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = fuse::place(&self.host, volume.id);
+        let exists = mount::fs_type(&place)?.is_some();
+        mount::tmpfs(&place, &volume.options.size)?;
         Ok(if exists { Created::AlreadyExists } else { Created::Created })
     }
 
     fn remove(&self, _: &Call, volume: &Volume<Options>) -> Result<Removed> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let place = fuse::place(&self.host, volume.id);
         let exists = mount::fs_type(&place)?.is_some();
         mount::unmount(&place)?;
@@ -57,7 +65,9 @@ impl StorageContext for Context {
 
     fn mount(&self, _: &Call, volume: &Volume<Options>, _read_only: bool) -> Result<Mounted> {
         let path = fuse::place(&self.host, volume.id);
-        mount::tmpfs(&path, &volume.options.size)?;
+        if mount::fs_type(&path)?.is_none() {
+            return Err(Error::not_found("the volume is gone").remedy("remove it and make it anew"));
+        }
         Ok(Mounted { path, subdirectory: None, fs_type: "tmpfs".into(), source: "tmpfs".into() })
     }
 
