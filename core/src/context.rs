@@ -247,6 +247,16 @@ pub enum Level {
 }
 
 /// What the plugin host gives to a context for its whole life.
+///
+/// ```
+/// use lazarette_core::{Host, context::Level};
+///
+/// fn noticed(host: &Host, what: &str) {
+///     host.log(Level::Warn, format!("{}: {what}", host.mounts().display()));
+///     // Core asks for `health` at once.
+///     host.changed();
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Host {
     sink: Arc<dyn Sink>,
@@ -281,6 +291,22 @@ impl Host {
 }
 
 /// One call: its deadline, its cancellation and its progress.
+///
+/// ```
+/// use std::time::Duration;
+/// use lazarette_core::{Call, Result};
+///
+/// fn copy(call: &Call, parts: &[&str]) -> Result<()> {
+///     for (done, part) in parts.iter().enumerate() {
+///         // Ends where it may end: nobody waits any more, or the time is over.
+///         call.check()?;
+///         call.progress(&format!("copying {part}"), Some(done as f32 / parts.len() as f32));
+///     }
+///     Ok(())
+/// }
+/// /// What a program that it starts may take.
+/// fn limit(call: &Call) -> Duration { call.remaining().min(Duration::from_secs(60)) }
+/// ```
 pub struct Call {
     id: u64,
     deadline: Instant,

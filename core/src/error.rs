@@ -57,6 +57,18 @@ impl ErrorKind {
 ///
 /// `Display` prints all three on one line: `what: cause; remedy`. What a newer version says beside
 /// them is not read.
+///
+/// ```
+/// use lazarette_core::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Busy, "pool tank: cannot be exported")
+///     .cause("dataset is busy")
+///     .remedy("stop the containers that use it");
+/// assert_eq!(
+///     error.to_string(),
+///     "pool tank: cannot be exported: dataset is busy; stop the containers that use it"
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// The kind, for programs.

@@ -130,6 +130,32 @@ mod tests {
         assert_eq!(Records::read(&directory).all(), [(one, record(""))]);
     }
 
+    /// As version 0.1 wrote it: what lies in the directory is read by every later one.
+    #[test]
+    fn what_the_first_version_noted_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        let files = [
+            (
+                "0d4e2c3a-7f65-4c1b-9e42-2b7a8c9d0e1f",
+                "00ff 12-3456 \n",
+                "",
+            ),
+            (
+                "5b6a7988-1c2d-4e3f-a5b6-c7d8e9f0a1b2",
+                "00ff 12-3456 a dir/b\n",
+                "a dir/b",
+            ),
+        ];
+        for (name, text, _) in files {
+            fs::write(place.path().join(name), text).unwrap();
+        }
+        let all = Records::read(place.path()).all();
+        assert_eq!(all.len(), files.len());
+        for ((id, noted), (name, _, directory)) in all.into_iter().zip(files) {
+            assert_eq!((id.to_string().as_str(), noted), (name, record(directory)));
+        }
+    }
+
     #[test]
     fn what_is_torn_is_forgotten() {
         let place = tempfile::tempdir().unwrap();

@@ -423,6 +423,62 @@ mod tests {
         assert!(!record.attached && record.since == 0);
     }
 
+    /// The first core's database: the tables that it had, and its records byte for byte as they are
+    /// in the fixture.
+    fn first_database(directory: &Path) {
+        let kept: Value =
+            serde_json::from_str(include_str!("../../tests/state/first.json")).unwrap();
+        let database = Database::create(directory.join("core.redb")).unwrap();
+        let write = database.begin_write().unwrap();
+        for (definition, name) in [(VOLUMES, "volumes"), (CONTEXTS, "contexts")] {
+            let mut table = write.open_table(definition).unwrap();
+            for (key, record) in kept[name].as_object().unwrap() {
+                table
+                    .insert(key.as_str(), record.to_string().as_bytes())
+                    .unwrap();
+            }
+        }
+        let mut about = write.open_table(ABOUT).unwrap();
+        let boot_id = kept["boot_id"].as_str().unwrap();
+        about.insert("layout", &1_u32.to_le_bytes()[..]).unwrap();
+        about.insert("boot_id", boot_id.as_bytes()).unwrap();
+        drop(about);
+        write.commit().unwrap();
+    }
+
+    #[test]
+    fn the_database_of_the_first_core_is_read_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        first_database(directory.path());
+        let boot = "3f0c0a52-9a51-4c7e-8d3b-0d5c6b7a8e90";
+        let mut store = Store::open(directory.path()).unwrap();
+        let mut world = World::default();
+        store.load(&mut world, boot).unwrap();
+        store.save(&world).unwrap();
+        drop(store);
+        for world in [&world, &reload(directory.path(), boot)] {
+            let context = |name| &world.contexts[&ContextName::new(name).unwrap()];
+            assert_eq!(context("nas").config["options"]["vers"], "4.2");
+            assert!(context("nas").declared && !context("nfs-1f8b").declared);
+            let volume = |name| &world.volumes[&VolumeName::new(name).unwrap()];
+            let media = volume("media");
+            assert_eq!(media.id.to_string(), "0d4e2c3a-7f65-5c1b-9e42-2b7a8c9d0e1f");
+            assert_eq!(media.place, Place::Mnt("nas/media".into()));
+            assert!(media.required && media.origin == Origin::Declared);
+            let site = volume("site");
+            assert_eq!(
+                (site.place.clone(), site.origin),
+                (Place::Docker, Origin::Created)
+            );
+            assert_eq!(site.options, json!({"export": "/site", "path": "www"}));
+            assert_eq!(site.created_at, "2026-05-04T03:02:01Z");
+            assert!(site.read_only && site.holds["7d1f"] == 2);
+            assert!(site.snapshots.is_empty() && site.source.is_none());
+            assert!(!volume("gone").wanted && volume("gone").forced);
+            assert!(!volume("half").wanted, "nobody was told that it exists");
+        }
+    }
+
     #[test]
     fn a_reboot_lets_go_of_every_hold_and_an_unacknowledged_create_is_undone() {
         let directory = tempfile::tempdir().unwrap();

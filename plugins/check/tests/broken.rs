@@ -178,8 +178,31 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
 /// How often a behaviour may show itself.
 const TRIES: usize = 5;
 
-/// Those that do not even start: every check fails because it cannot begin.
-const BEFORE_ALL: &[&str] = &["no-manifest", "other-kind"];
+/// Those that show themselves only if calls or kills meet at the right moment, which is a matter of
+/// chance, on a busy machine more so. Every other one must be caught whenever it is looked at.
+const BY_CHANCE: &[&str] = &[
+    "chatty",
+    "half-a-clone",
+    "half:",
+    "leaks-",
+    "leaves-processes",
+    "not-cancelled",
+    "one-at-a-time",
+    "races",
+    "short-of-time",
+];
+
+/// Those that do not even start, and what they are told: every check fails because it cannot begin.
+const BEFORE_ALL: &[(&str, &str)] = &[
+    (
+        "no-manifest",
+        "the misbehaving plugin's manifest is not one",
+    ),
+    (
+        "other-kind",
+        "the misbehaving plugin's manifest is of kind other",
+    ),
+];
 
 /// Whether the check itself failed, not what has to come before it.
 fn is_caught(report: &Report) -> bool {
@@ -213,16 +236,20 @@ fn broken_libraries_are_caught() {
         let run = || checked(library(&built().misbehaving, behaviour), SETTINGS, &[id]);
         let mut report = run();
         assert_eq!(report.checks.len(), 1, "{id} is a check");
-        if BEFORE_ALL.contains(behaviour) {
-            let why = report.checks[0].why();
-            assert!(why.contains("manifest"), "{why}");
+        if let Some((_, told)) = BEFORE_ALL.iter().find(|(name, _)| name == behaviour) {
+            let check = &report.checks[0];
+            assert_eq!(check.word(), "FAILED", "{behaviour}");
+            assert!(check.why().contains(told), "{behaviour}: {}", check.why());
             continue;
         }
-        // A race or a kill at the right moment is a matter of chance, on a busy machine more so.
+        let by_chance = BY_CHANCE.iter().any(|name| behaviour.starts_with(name));
         for _ in 1..TRIES {
-            if !is_caught(&report) {
-                report = run();
+            // What could not begin says nothing: the machine was too busy.
+            let let_through = report.checks[0].word() != "FAILED";
+            if is_caught(&report) || (let_through && !by_chance) {
+                break;
             }
+            report = run();
         }
         if !is_caught(&report) {
             missed.push(format!("{behaviour}: {id} {}", report.checks[0].why()));

@@ -16,3 +16,4 @@ mod preflight;
 pub use error::{LoadError, Refusal};
 pub use instance::{CallFailure, Instance};
 pub use plugin::Plugin;
+pub use preflight::examine;

@@ -27,10 +27,22 @@ const MACHINE: (elf::Machine, &str) = (elf::EM_RISCV, "riscv64");
 
 /// Checks the library in `file`.
 pub(crate) fn check(file: &File) -> Result<Checked, Refusal> {
-    let cache = ReadCache::new(file);
+    check_data(&ReadCache::new(file))
+}
+
+/// Checks a library that lies in memory as [`Plugin::load`](crate::Plugin::load) checks a file before
+/// anything of it is loaded.
+///
+/// # Errors
+/// The reason for the refusal.
+pub fn examine(library: &[u8]) -> Result<(), Refusal> {
+    check_data(library).map(drop)
+}
+
+fn check_data<'a, R: ReadRef<'a>>(data: R) -> Result<Checked, Refusal> {
     let broken = |e: object::read::Error| Refusal::NotALibrary(e.to_string());
-    check_identity(&cache)?;
-    let header = FileHeader64::<Endianness>::parse(&cache).map_err(broken)?;
+    check_identity(data)?;
+    let header = FileHeader64::<Endianness>::parse(data).map_err(broken)?;
     let endian = header.endian().map_err(broken)?;
     let machine = header.e_machine(endian);
     if machine != MACHINE.0 {
@@ -42,8 +54,8 @@ pub(crate) fn check(file: &File) -> Result<Checked, Refusal> {
     if header.e_type(endian) != elf::ET_DYN {
         return Err(Refusal::NotALibrary("it is not a shared object".into()));
     }
-    check_segments(header, endian, &cache)?;
-    let library = ElfFile64::<Endianness, _>::parse(&cache).map_err(broken)?;
+    check_segments(header, endian, data)?;
+    let library = ElfFile64::<Endianness, _>::parse(data).map_err(broken)?;
     let symbol = library
         .dynamic_symbols()
         .find(|s| s.name() == Ok(SYMBOL) && s.is_definition())

@@ -71,6 +71,28 @@ fn a_library_cut_anywhere_is_refused() {
     assert!(refused > 100, "only {refused} lengths tried");
 }
 
+/// What fuzzing does at length (fuzz/fuzz_targets/plugin_file.rs): no bytes make the checks panic.
+#[test]
+fn a_library_in_any_state_is_examined_without_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = fs::read(build(directory.path(), "whole", &[])).unwrap();
+    lazarette_loader::examine(&whole).unwrap();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut refused = 0;
+    for _ in 0..3_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..4 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] = (state >> 24) as u8;
+        }
+        refused += usize::from(lazarette_loader::examine(&bytes).is_err());
+    }
+    assert!(refused > 0);
+}
+
 #[test]
 fn garbage_and_other_machines_are_refused() {
     let directory = tempfile::tempdir().unwrap();

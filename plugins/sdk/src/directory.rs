@@ -26,6 +26,14 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 /// Makes `directory`, and those on the way to it, below `root`, which must be the root of a mount of
 /// the type `fs_type`; one that is there is left as it is.
 ///
+/// ```no_run
+/// use lazarette_plugin::{Created, directory, values::Subdirectory};
+///
+/// let made = directory::make("/mnt/share".as_ref(), "nfs4", &Subdirectory::new("apps/one")?, 0o755)?;
+/// println!("{}", if made == Created::Created { "new" } else { "there already" });
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
+///
 /// # Errors
 /// `AlreadyExists` if a file has its place, and what the server refuses.
 pub fn make(root: &Path, fs_type: &str, directory: &Subdirectory, mode: u32) -> Result<Created> {
@@ -53,6 +61,15 @@ pub fn make(root: &Path, fs_type: &str, directory: &Subdirectory, mode: u32) -> 
 
 /// Deletes `directory` below `root`, the root of a mount, with all that is in it. False if it was
 /// not there. What is left after an error is deleted by the next try.
+///
+/// ```no_run
+/// use lazarette_plugin::{Call, Removed, Result, directory, values::Subdirectory};
+///
+/// fn remove(call: &Call, name: &Subdirectory) -> Result<Removed> {
+///     let there = directory::delete(call, "/mnt/share".as_ref(), name)?;
+///     Ok(if there { Removed::Removed } else { Removed::AlreadyAbsent })
+/// }
+/// ```
 ///
 /// # Errors
 /// `Busy` if files in it are open or something is mounted in it; what the server refuses; those of

@@ -42,7 +42,7 @@ const LOGS: &str = "/run/clients";
 /// At most so many bytes of that are looked at.
 const SAID: usize = 8 * 1024;
 
-/// Where `volume` is mounted in this container.
+/// Where `volume` is mounted in this container: below [`Host::mounts`], by its identity.
 pub fn place(host: &Host, volume: VolumeId) -> PathBuf {
     host.mounts().join(volume.to_string())
 }
@@ -129,6 +129,15 @@ pub fn reachable(server: &ServerName, port: u16) -> Result<(), String> {
 }
 
 /// The health of a context whose volumes are FUSE mounts, found by a thread that ends with this.
+///
+/// ```no_run
+/// use lazarette_plugin::{Health, Host, Result, fuse, values::ServerName};
+///
+/// fn watch(host: &Host, server: ServerName) -> Result<fuse::Watch> {
+///     fuse::Watch::start(host, move || fuse::reachable(&server, 22))
+/// }
+/// fn health(watch: &fuse::Watch) -> Health { watch.health() }
+/// ```
 pub struct Watch {
     health: Arc<Mutex<Health>>,
     over: Arc<AtomicBool>,

@@ -84,7 +84,8 @@ pub mod linux {
     pub use lazarette_linux::{mount, mountinfo, namespace, process};
 }
 
-/// Exports a [`StorageContext`] as the plugin of this shared library. Once per library.
+/// Exports a [`StorageContext`] as the plugin of this shared library. Once per library: see the
+/// [example](crate) on this crate's page.
 #[macro_export]
 macro_rules! declare_plugin {
     ($context:ty) => {

@@ -19,6 +19,16 @@ const STAT: &str = "/usr/bin/stat";
 /// Mounts a file system in memory at `path`, which is made if need be; nothing if one is mounted
 /// there already. `size` is as in tmpfs(5): `64m`, `50%`.
 ///
+/// ```no_run
+/// use lazarette_plugin::{Host, Mounted, Result, VolumeId, fuse, mount};
+///
+/// fn prepare(host: &Host, volume: VolumeId) -> Result<Mounted> {
+///     let path = fuse::place(host, volume);
+///     mount::tmpfs(&path, "64m")?;
+///     Ok(Mounted { path, subdirectory: None, fs_type: "tmpfs".into(), source: "tmpfs".into() })
+/// }
+/// ```
+///
 /// # Errors
 /// `InvalidArgument` for a bad size, and what the kernel refuses.
 pub fn tmpfs(path: &Path, size: &str) -> Result<()> {
@@ -47,6 +57,12 @@ pub fn tmpfs(path: &Path, size: &str) -> Result<()> {
 
 /// Gives the file system in memory that is mounted at `path` another size.
 ///
+/// ```no_run
+/// # let path = std::path::Path::new("/mnt/volume");
+/// lazarette_plugin::mount::resize_tmpfs(path, "128m")?;
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
+///
 /// # Errors
 /// `InvalidArgument` for a bad size or one that what is in it exceeds, and what the kernel refuses.
 pub fn resize_tmpfs(path: &Path, size: &str) -> Result<()> {
@@ -65,6 +81,12 @@ pub fn resize_tmpfs(path: &Path, size: &str) -> Result<()> {
 }
 
 /// Unmounts what is mounted at `path` and removes the directory; nothing if there is neither.
+///
+/// ```
+/// let absent = std::path::Path::new("/no/such/place");
+/// lazarette_plugin::mount::unmount(absent)?; // It may be repeated.
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Busy` if something in this container uses it, and what the kernel refuses.
@@ -86,6 +108,13 @@ pub fn unmount(path: &Path) -> Result<()> {
 
 /// Whether `path` is the root of a mount. May block on a file system whose server is away.
 ///
+/// ```
+/// use lazarette_plugin::mount::is_root;
+///
+/// assert!(is_root("/proc".as_ref())? && !is_root("/proc/self".as_ref())?);
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
+///
 /// # Errors
 /// What the kernel refuses.
 pub fn is_root(path: &Path) -> Result<bool> {
@@ -99,6 +128,14 @@ pub fn is_root(path: &Path) -> Result<bool> {
 /// The type of what is mounted at `path` by the mount table (`ext4`, `fuse.sshfs`), if anything is.
 /// Asks no server.
 ///
+/// ```
+/// use lazarette_plugin::mount::fs_type;
+///
+/// assert_eq!(fs_type("/proc".as_ref())?.as_deref(), Some("proc"));
+/// assert_eq!(fs_type("/proc/self".as_ref())?, None);
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
+///
 /// # Errors
 /// When the mount table cannot be read.
 pub fn fs_type(path: &Path) -> Result<Option<String>> {
@@ -110,6 +147,14 @@ pub fn fs_type(path: &Path) -> Result<Option<String>> {
 
 /// Asks the file system at `path` for a sign of life, in a child that is killed after `limit`: the
 /// caller does not hang with it. Needs stat(1) in the image.
+///
+/// ```
+/// use std::time::Duration;
+/// use lazarette_plugin::{ErrorKind, mount};
+///
+/// let gone = mount::answers("/no/such/place".as_ref(), Duration::from_secs(30));
+/// assert_eq!(gone.unwrap_err().kind, ErrorKind::Unreachable);
+/// ```
 ///
 /// # Errors
 /// `Stale` if it is dead for good and must be mounted anew (the FUSE client has ended, a stale

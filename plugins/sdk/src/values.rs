@@ -1,5 +1,29 @@
 //! The types of option values that several kinds share, lenient in what they accept: Docker passes
 //! every value as text.
+//!
+//! ```
+//! use lazarette_plugin::{JsonSchema, serde_json, values::{Directory, Flag, Number, OctalMode}};
+//!
+//! #[derive(serde::Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Options {
+//!     /// Where it is.
+//!     directory: Directory,
+//!     /// Whether writes wait for the disk.
+//!     sync: Flag,
+//!     /// The port of the server.
+//!     port: Number<1, 65535>,
+//!     /// Who may look into it.
+//!     mode: OctalMode,
+//! }
+//!
+//! // As `docker volume create -o directory=/srv -o sync -o port=22 -o mode=0750` says it.
+//! let said = r#"{"directory": "/srv//x", "sync": "", "port": "22", "mode": "0750"}"#;
+//! let options: Options = serde_json::from_str(said)?;
+//! assert_eq!((options.directory.as_str(), options.sync.0), ("/srv/x", true));
+//! assert_eq!((options.port.0, options.mode.bits()), (22, 0o750));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -14,6 +38,24 @@ use crate::{Error, OptionText, Result, quoted};
 /// Implements a type that is checked text: its documentation and name, the function that checks a
 /// text and gives it in its canonical form, and the pattern for the schema. The crate that uses it
 /// depends on `serde`.
+///
+/// ```
+/// use lazarette_plugin::{Error, Result, checked_text};
+///
+/// checked_text!(
+///     /// A pool's name: letters only.
+///     PoolName, check_pool, "^[a-z]+$"
+/// );
+///
+/// fn check_pool(text: &str) -> Result<String> {
+///     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
+///     plain.then(|| text.to_owned()).ok_or_else(|| Error::invalid("a pool has a name of letters"))
+/// }
+///
+/// assert_eq!(PoolName::new("tank")?.as_str(), "tank");
+/// assert!(PoolName::new("--force").is_err());
+/// # Ok::<(), Error>(())
+/// ```
 #[macro_export]
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal) => {
@@ -72,6 +114,17 @@ macro_rules! checked_text {
 
 /// Takes `null` out of a schema's fields: an option that is not wanted is left out. Programs that
 /// turn Docker's text into typed values then find one type for each option.
+///
+/// ```
+/// use lazarette_plugin::{JsonSchema, schemars, values::without_null};
+///
+/// #[derive(JsonSchema)]
+/// #[schemars(transform = without_null)]
+/// struct Options { size: Option<u64> }
+///
+/// let schema = schemars::schema_for!(Options).to_value();
+/// assert_eq!(schema["properties"]["size"]["type"], "integer");
+/// ```
 pub fn without_null(schema: &mut Schema) {
     let Some(Value::Object(fields)) = schema.get_mut("properties") else {
         return;
@@ -271,6 +324,12 @@ checked_text!(
 );
 impl ServerName {
     /// As it stands in front of `:/export`: IPv6 addresses in brackets.
+    ///
+    /// ```
+    /// let server = lazarette_plugin::values::ServerName::new("fe80::1%eth0")?;
+    /// assert_eq!(format!("{}:/srv", server.in_source()), "[fe80::1%eth0]:/srv");
+    /// # Ok::<(), lazarette_plugin::Error>(())
+    /// ```
     pub fn in_source(&self) -> String {
         if self.0.contains(':') {
             format!("[{}]", self.0)
@@ -321,6 +380,14 @@ fn check_server(text: &str) -> Result<String> {
 
 /// The components of `path`, a part of `text`, joined by single slashes. Refuses `.` and `..`, more
 /// than 64 of them, and what no option's text may hold; `what` names the option in the error.
+///
+/// ```
+/// use lazarette_plugin::values::check_components;
+///
+/// assert_eq!(check_components("export", "/a//b/", "/a//b/")?, "a/b");
+/// assert!(check_components("export", "a/../b", "a/../b").is_err());
+/// # Ok::<(), lazarette_plugin::Error>(())
+/// ```
 ///
 /// # Errors
 /// `InvalidArgument` saying what is wrong.
