@@ -160,10 +160,10 @@ fn settings(kit: &mut Kit) -> Found {
     let [(_, context), (_, volume)] = both(kit)?;
     let given = &kit.settings;
     let options = kit.nobody().options;
-    let mut pairs = vec![
-        ("context", &context, &given.context),
-        ("volume", &volume, &options),
-    ];
+    let mut pairs = vec![("context", &context, &given.context)];
+    if kit.offers(Capability::Create) {
+        pairs.push(("volume", &volume, &options));
+    }
     pairs.extend(
         given
             .existing
