@@ -35,6 +35,7 @@ fn a_third_partys_plugin_serves_directories_over_ssh(world: &mut World) -> Resul
          server: {ADDRESS}, port: {PORT}, user: root, path: {path}, uid: 1000, volumes: [media]}}\n"
     ))?;
     secrets_are_asked_for(world, &server)?;
+    it_keeps_the_contract(world, &path)?;
     volumes_are_directories_of_the_server(world, &server)?;
     a_killed_client_is_replaced(world)?;
     a_server_may_go_and_come_back(world, &mut server)?;
@@ -59,6 +60,19 @@ fn secrets_are_asked_for(world: &World, server: &Sshd) -> Result<()> {
     eventually("the declared volume is mounted", PATIENCE, mounted)
         .map(drop)
         .map_err(|error| error.context(world.laz(&["logs", ATTIC]).unwrap_or_default()))
+}
+
+/// The conformance kit, in a container with this context's secrets.
+fn it_keeps_the_contract(world: &World, path: &str) -> Result<()> {
+    let settings = format!(
+        r#"{{"context": {{"server": "{ADDRESS}", "port": {PORT}, "user": "root", "path": "{path}"}},
+            "volume": {{"path": "check/{{id}}", "on_remove": "delete"}}, "kill_points": [50],
+            "deadline_s": 60, "secrets": "/etc/lazarette/secrets/{ATTIC}"}}"#
+    );
+    let table = world.check_plugin(&world.system, "lazarette-sshfs", &settings)?;
+    let passed = table.matches(" passed ").count();
+    ensure!(passed >= 45, "{passed} passed: {table}");
+    Ok(())
 }
 
 fn volumes_are_directories_of_the_server(world: &World, server: &Sshd) -> Result<()> {

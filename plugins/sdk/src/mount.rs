@@ -4,7 +4,8 @@
 //! hands on, and so do these functions.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lazarette_linux::command::{Command, Failure};
 use lazarette_linux::mountinfo::MountTable;
@@ -15,6 +16,10 @@ use crate::{Error, ErrorKind, OptionText, Result};
 
 /// stat(1), which every image has.
 const STAT: &str = "/usr/bin/stat";
+/// How long a mount that is in use is tried again: whoever looks whether it answers uses it, too.
+const IN_USE: Duration = Duration::from_secs(3);
+/// Between two tries.
+const STEP: Duration = Duration::from_millis(20);
 
 /// Mounts a file system in memory at `path`, which is made if need be; nothing if one is mounted
 /// there already. `size` is as in tmpfs(5): `64m`, `50%`.
@@ -80,7 +85,8 @@ pub fn resize_tmpfs(path: &Path, size: &str) -> Result<()> {
     })
 }
 
-/// Unmounts what is mounted at `path` and removes the directory; nothing if there is neither.
+/// Unmounts what is mounted at `path` and removes the directory; nothing if there is neither. Waits a
+/// few seconds for what uses it.
 ///
 /// ```
 /// let absent = std::path::Path::new("/no/such/place");
@@ -89,14 +95,18 @@ pub fn resize_tmpfs(path: &Path, size: &str) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// `Busy` if something in this container uses it, and what the kernel refuses.
+/// `Busy` if something in this container goes on using it, and what the kernel refuses.
 pub fn unmount(path: &Path) -> Result<()> {
     let what = || format!("cannot unmount {}", path.display());
-    match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::BUSY) => return Err(Error::new(ErrorKind::Busy, what()).cause(Errno::BUSY)),
-        Err(errno) => return Err(Error::internal(what()).cause(errno)),
+    let end = Instant::now() + IN_USE;
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(Errno::INVAL) => break,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY) if Instant::now() < end => thread::sleep(STEP),
+            Err(Errno::BUSY) => return Err(Error::new(ErrorKind::Busy, what()).cause(Errno::BUSY)),
+            Err(errno) => return Err(Error::internal(what()).cause(errno)),
+        }
     }
     match std::fs::remove_dir(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

@@ -11,9 +11,9 @@
 //! `/etc/lazarette/secrets/attic`. Each volume has a client and a connection of its own.
 
 mod options;
+mod turns;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::*;
@@ -30,8 +30,7 @@ pub struct Sshfs {
     host: Host,
     config: Config,
     watch: fuse::Watch,
-    /// Held while a client is started or ended.
-    clients: Mutex<()>,
+    turns: turns::Turns,
 }
 
 impl StorageContext for Sshfs {
@@ -43,12 +42,12 @@ impl StorageContext for Sshfs {
         config.check()?;
         let (server, port) = (config.server.clone(), config.port());
         let watch = fuse::Watch::start(&host, move || fuse::reachable(&server, port))?;
-        let clients = Mutex::default();
+        let turns = turns::Turns::default();
         Ok(Self {
             host,
             config,
             watch,
-            clients,
+            turns,
         })
     }
 
@@ -76,20 +75,27 @@ impl StorageContext for Sshfs {
         let Some(path) = &volume.options.path else {
             return Ok(Created::AlreadyExists);
         };
-        let root = self.ensure(call, volume.id)?;
-        directory::make(&root, FS_TYPE, path, MODE)
+        self.turns.take(volume.id, || {
+            let root = self.ensure(call, volume.id)?;
+            directory::make(&root, FS_TYPE, path, MODE)
+        })
     }
 
     fn remove(&self, call: &Call, volume: &Volume<Options>) -> Result<Removed> {
-        let mut removed = false;
-        if let (Some(path), OnRemove::Delete) = (&volume.options.path, volume.options.on_remove) {
-            let root = self.ensure(call, volume.id)?;
-            removed = directory::delete(call, &root, path)?;
-        }
-        self.unmount(call, volume.id)?;
-        Ok(match removed {
-            true => Removed::Removed,
-            false => Removed::AlreadyAbsent,
+        let Options {
+            path, on_remove, ..
+        } = &volume.options;
+        self.turns.take(volume.id, || {
+            let mut removed = false;
+            if let (Some(path), OnRemove::Delete) = (path, on_remove) {
+                let root = self.ensure(call, volume.id)?;
+                removed = directory::delete(call, &root, path)?;
+            }
+            mount::unmount(&fuse::place(&self.host, volume.id))?;
+            Ok(match removed {
+                true => Removed::Removed,
+                false => Removed::AlreadyAbsent,
+            })
         })
     }
 
@@ -103,11 +109,14 @@ impl StorageContext for Sshfs {
     }
 
     fn mount(&self, call: &Call, volume: &Volume<Options>, read_only: bool) -> Result<Mounted> {
-        let root = self.ensure(call, volume.id)?;
         let path = volume.options.path.as_ref();
-        if let Some(path) = path.filter(|_| !read_only) {
-            directory::make(&root, FS_TYPE, path, MODE)?;
-        }
+        let root = self.turns.take(volume.id, || {
+            let root = self.ensure(call, volume.id)?;
+            if let Some(path) = path.filter(|_| !read_only) {
+                directory::make(&root, FS_TYPE, path, MODE)?;
+            }
+            Ok(root)
+        })?;
         Ok(Mounted {
             path: root,
             subdirectory: path.map(|path| PathBuf::from(path.as_str())),
@@ -117,8 +126,8 @@ impl StorageContext for Sshfs {
     }
 
     fn unmount(&self, _: &Call, volume: VolumeId) -> Result<()> {
-        let _one = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        mount::unmount(&fuse::place(&self.host, volume))
+        let place = fuse::place(&self.host, volume);
+        self.turns.take(volume, || mount::unmount(&place))
     }
 
     fn health(&self) -> Health {
@@ -134,7 +143,6 @@ impl Sshfs {
     /// Where the context's directory is mounted for `volume`, by a client that lives.
     fn ensure(&self, call: &Call, volume: VolumeId) -> Result<PathBuf> {
         let place = fuse::place(&self.host, volume);
-        let _one = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         call.progress(&format!("connecting to {}", self.config.server), None);
         let client = Command::new("/usr/bin/sshfs").args(self.config.arguments(&place));
         fuse::ensure(call, client, &place, |said| self.config.explain(said))?;
