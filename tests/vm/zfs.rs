@@ -1,6 +1,7 @@
 //! ZFS on real disks: pools, datasets, zvols.
 
 mod faults;
+mod layouts;
 mod pools;
 
 use anyhow::Result;
@@ -9,8 +10,11 @@ use crate::guest::Guest;
 use crate::{Case, cases};
 
 use faults::{
-    case_24_a_kernel_module_that_cannot_be_built_says_why,
+    case_24_the_zfs_module_is_built_once_and_says_why_if_it_cannot_be,
     zfs_a_pool_waits_for_its_only_disk_and_goes_on,
+};
+use layouts::{
+    zfs_a_spare_stands_in_for_a_lost_disk, zfs_layouts_and_classes_of_devices_are_made_and_kept,
 };
 use pools::{
     case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
@@ -23,8 +27,10 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     zfs_keys_quotas_and_full_pools_are_told_and_survived,
     zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost,
     zfs_a_pool_waits_for_its_only_disk_and_goes_on,
+    zfs_layouts_and_classes_of_devices_are_made_and_kept,
+    zfs_a_spare_stands_in_for_a_lost_disk,
     case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
-    case_24_a_kernel_module_that_cannot_be_built_says_why,
+    case_24_the_zfs_module_is_built_once_and_says_why_if_it_cannot_be,
 ];
 
 /// Helpers of these scripts.
@@ -70,11 +76,23 @@ tools() {
 }
 imported() { test -e "/proc/spl/kstat/zfs/$1"; }
 exported() { ! imported "$1"; }
+# record NAME COMMAND…: prints what the command prints, for fixtures.
+record() {
+    echo "=== $1"
+    timeout 30 "${@:2}" || true
+    echo "=== end"
+}
 run() { docker run --rm -v "$1:/data" busybox sh -c "$2"; }
 "#;
 
+/// Runs a step. What it prints is what fixtures of our parsers are made of: shown if
+/// `LAZARETTE_VERBOSE` is set.
 fn sh(guest: &Guest, step: &str, script: &str) -> Result<String> {
-    guest.sh(step, &format!("{ZFS}\n{script}"))
+    let said = guest.sh(step, &format!("{ZFS}\n{script}"))?;
+    if !said.is_empty() && std::env::var_os("LAZARETTE_VERBOSE").is_some() {
+        eprintln!("{said}");
+    }
+    Ok(said)
 }
 
 fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> {
@@ -135,6 +153,8 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         guest,
         "send and receive, set, scrub, status",
         r#"
+        ! laz volume send db file=x.zfs snapshot=none 2> /tmp/said || fail "a snapshot that is not there"
+        grep -q 'it has: first' /tmp/said || fail "$(cat /tmp/said)"
         laz volume send old file=old.zfs > /dev/null
         test -s /var/lib/lazarette/streams/old.zfs
         laz volume create --kind zfs -o pool=tank back > /dev/null
@@ -149,6 +169,7 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         until_ok 30 sh -c 'laz pool status tank | grep -q FINISHED'
         "#,
     )?;
+    streams_between_pools(guest)?;
     sh(
         guest,
         "removed, nothing is left but the pool",
@@ -164,6 +185,33 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         "#,
     )?;
     Ok(())
+}
+
+fn streams_between_pools(guest: &Guest) -> Result<()> {
+    sh(
+        guest,
+        "to another pool and from there: raw, only what has changed, and the other way",
+        r#"
+        backup="backup: {kind: zfs, pool: backup, create: {layout: stripe, devices: [${disk}3]}}"
+        configure "$mirror" "$backup"
+        up backup
+        laz volume send db dataset=backup/db snapshot=first raw=true > /dev/null
+        run db 'echo later > /data/f'
+        laz volume snapshot db second > /dev/null
+        laz volume send db dataset=backup/db snapshot=second from=first > /dev/null
+        same "first second" "$(laz volume snapshots db | grep -o 'first\|second' | xargs)" "the snapshots that were named"
+        docker volume create -d zfs -o pool=backup -o dataset=db copy > /dev/null
+        same later "$(run copy 'cat /data/f')" "in the other pool"
+        run copy 'echo changed > /data/f'
+        laz volume receive --yes back from=backup/db > /dev/null
+        same changed "$(run back 'cat /data/f')" "from the other pool"
+        same "" "$(in_tank zfs list -H -o name -t snapshot | grep lz-send)" "snapshots of a moment"
+        docker volume rm copy > /dev/null
+        laz volume rm --yes db@second > /dev/null
+        configure "$mirror"
+        until_ok 120 exported backup
+        "#,
+    ).map(drop)
 }
 
 fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
@@ -196,7 +244,8 @@ fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
         docker volume create -d zfs -o pool=single solo > /dev/null
         docker run -d --name user -v solo:/data busybox sh -c 'while :; do date >> /data/f; sync; sleep 0.2; done' > /dev/null
         pull 4
-        until_ok 180 shows '^single .* \(degraded\|unreachable\)'
+        suspended() { shows 'context single: unreachable: the pool single is suspended'; }
+        until_ok 240 suspended
         within 3000 laz status > /dev/null
         run db 'echo on > /data/on'
         shows '^tank .* healthy'
