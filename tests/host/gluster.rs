@@ -28,6 +28,7 @@ fn case_14_containers_outlive_clients_and_bricks(world: &mut World) -> Result<()
     eventually("core knows the kind", Duration::from_secs(40), || {
         Ok(world.laz(&["kinds"])?.contains("gluster"))
     })?;
+    it_keeps_the_contract(world)?;
     for name in ["one", "two"] {
         let options = [
             format!("servers={ADDRESS}"),
@@ -68,6 +69,18 @@ fn case_14_containers_outlive_clients_and_bricks(world: &mut World) -> Result<()
     world.user.ok(&["volume", "rm", "one", "two"])?;
     eventually("the client ends", MENDED, || Ok(client()?.is_none()))?;
     world.becomes_clean()
+}
+
+/// The conformance kit, with the plugin killed in each step.
+fn it_keeps_the_contract(world: &World) -> Result<()> {
+    let settings = format!(
+        r#"{{"context": {{"servers": ["{ADDRESS}"], "volume": "{VOLUME}"}}, "deadline_s": 60,
+            "volume": {{"path": "check/{{id}}", "on_remove": "delete"}}, "kill_points": [50]}}"#
+    );
+    let table = world.check_plugin(&world.system, "lazarette-gluster", &settings)?;
+    let passed = table.matches(" passed ").count();
+    ensure!(passed >= 45, "{passed} passed: {table}");
+    Ok(())
 }
 
 fn write(world: &World, name: &str, text: &str) -> Result<()> {
