@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::config::BrickPlace;
 use crate::context::Gluster;
 use crate::heals::{self, Unhealed};
-use crate::xml::Element;
+use crate::xml::{self, Element};
 
 /// So many files are listed.
 const LISTED: usize = 1000;
@@ -295,6 +295,12 @@ fn listed(found: &Unhealed) -> Value {
     let split = found.split.iter().map(|f| row(f, "split brain"));
     let pending = found.pending.iter().map(|f| row(f, "to be healed"));
     split.chain(pending).take(LISTED).collect()
+}
+
+/// What `gluster --xml` writes, read as both: for fuzz targets.
+pub(crate) fn read_described(text: &str) -> Option<Value> {
+    let document = xml::parse(text)?;
+    describe(&document, Some(&document), "gv0")
 }
 
 /// What `gluster volume info` and `gluster volume status` tell of `name`.

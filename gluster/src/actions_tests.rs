@@ -1,6 +1,5 @@
 use super::*;
 use crate::fakes::{Container, SERVES, call};
-use crate::xml;
 use lazarette_plugin::StorageContext;
 
 #[test]

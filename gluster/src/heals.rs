@@ -100,10 +100,12 @@ fn write(programs: &Programs, key: &str, description: &[u8]) -> std::io::Result<
 /// What glfsheal writes.
 pub(crate) fn parse(text: &str) -> Unhealed {
     let mut found = Unhealed::default();
+    let mut torn: Vec<BTreeSet<String>> = Vec::new();
     let mut listing = false;
     for line in text.lines() {
         if line.starts_with("Brick ") {
             listing = true;
+            torn.push(BTreeSet::new());
         } else if line.starts_with("Status: ") {
             listing = false;
         } else if listing
@@ -111,7 +113,11 @@ pub(crate) fn parse(text: &str) -> Unhealed {
             && found.split.len() + found.pending.len() < MOST
         {
             match line.strip_suffix(" - Is in split-brain") {
-                Some(file) => found.split.insert(file.to_owned()),
+                Some(file) => {
+                    found.split.insert(file.to_owned());
+                    torn.last_mut()
+                        .is_some_and(|all| all.insert(file.to_owned()))
+                }
                 None => {
                     let line = line
                         .strip_suffix(" - Possibly undergoing heal")
@@ -123,7 +129,22 @@ pub(crate) fn parse(text: &str) -> Unhealed {
     }
     // A brick that is not blamed itself does not know that another one is.
     found.pending.retain(|file| !found.split.contains(file));
+    for brick in &torn {
+        forget_twins(&mut found.split, brick);
+    }
     found
+}
+
+/// A brick that has just come back may know a file by its gfid only, which another one names by its
+/// path: files that the others name, as many as it has nameless ones, are those.
+fn forget_twins(split: &mut BTreeSet<String>, brick: &BTreeSet<String>) {
+    let nameless: Vec<&String> = brick.iter().filter(|f| f.starts_with('<')).collect();
+    let others = split
+        .iter()
+        .filter(|f| f.starts_with('/') && !brick.contains(*f));
+    if nameless.len() <= others.count() {
+        split.retain(|file| !nameless.contains(&file));
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +165,18 @@ mod tests {
             ["/apps/db/g", "<gfid:f0af7bcc-49ba-4ec3-9222-5fb2576bcedf>"]
         );
         assert!(!found.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_one_brick_names_and_the_other_does_not_is_one_file() {
+        let gfid = "<gfid:f0af7bcc-49ba-4ec3-9222-5fb2576bcedf> - Is in split-brain";
+        let torn = "/apps/f - Is in split-brain";
+        let found = parse(&format!("Brick a\n{torn}\nStatus: x\nBrick b\n{gfid}\n"));
+        assert_eq!(names(&found.split), ["/apps/f"]);
+        let found = parse(&format!(
+            "Brick a\n{torn}\n{gfid}\nStatus: x\nBrick b\n{torn}\n{gfid}\n"
+        ));
+        assert_eq!(found.split.len(), 2);
     }
 
     #[test]

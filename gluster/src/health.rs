@@ -205,7 +205,7 @@ impl Look {
             .retain(|key, _| live.iter().any(|(k, ..)| k == key));
         let mut health = Health::healthy();
         for (key, place, process) in &live {
-            let mut found = self.look_at(place, key);
+            let mut found = self.look_at(place, key).unwrap_or_else(|why| why);
             let known = self.clients.entry(key.clone()).or_default();
             if known.pid != process.pid() {
                 *known = Client {
@@ -234,26 +234,17 @@ impl Look {
         worse(health, of_servers(&answers, live.is_empty()))
     }
 
-    fn look_at(&mut self, place: &Path, key: &str) -> Found {
-        let capacity = match self.capacity(place) {
-            Ok(capacity) => capacity,
-            Err(found) => return found,
-        };
-        let Some(description) = self.read(&self.programs.cat, &[], &[graph::description(place)])
-        else {
-            return Found::Unknown;
-        };
+    fn look_at(&mut self, place: &Path, key: &str) -> Result<Found, Found> {
+        let capacity = self.capacity(place)?;
+        let description = self.read(&self.programs.cat, &[], &[graph::description(place)])?;
         let bricks = graph::bricks(&description);
         let states: Vec<_> = bricks.iter().map(|b| graph::state(place, b)).collect();
         // With several files each comes with its name, and with one too if it is asked for.
-        let Some(states) = self.read(&self.programs.tail, &["--verbose", "--lines=+1"], &states)
-        else {
-            return Found::Unknown;
-        };
+        let states = self.read(&self.programs.tail, &["--verbose", "--lines=+1"], &states)?;
         let patience = bricks.iter().map(|b| b.patience).max().unwrap_or_default();
         self.clients.entry(key.to_owned()).or_default().patience = patience;
         let name = |b: &Brick| b.place.clone();
-        Found::Answers {
+        Ok(Found::Answers {
             away: graph::away(&bricks, &states)
                 .into_iter()
                 .map(name)
@@ -261,43 +252,33 @@ impl Look {
             bricks: bricks.len(),
             to_heal: self.to_heal(place),
             capacity,
-        }
+        })
     }
 
     /// Also the question whether the mount answers at all.
     fn capacity(&self, place: &Path) -> Result<Option<Capacity>, Found> {
-        let looked = Command::new(&self.programs.stat)
-            .args(["--file-system", "--format=%S %b %f", "--"])
-            .arg(place)
-            .deadline(LIMIT)
-            .output();
-        match looked {
-            Ok(output) if output.exit.success() => Ok(capacity(&output.stdout_text())),
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                Err(if said.contains("Transport endpoint is not connected") {
-                    Found::Refused
-                } else {
-                    Found::Unknown
-                })
-            }
-            Err(e) => Err(match e.failure {
-                Failure::Deadline(_) | Failure::Abandoned { .. } => Found::Silent,
-                _ => Found::Unknown,
-            }),
-        }
+        let words = ["--file-system", "--format=%S %b %f"];
+        let text = self.read(&self.programs.stat, &words, &[place.to_owned()])?;
+        Ok(capacity(&text))
     }
 
     /// How many files are still to be healed, as far as a brick tells.
     fn to_heal(&self, place: &Path) -> Option<u64> {
         let words = ["--absolute-names", "--only-values", "--name", TO_HEAL];
-        let text = self.read(&self.programs.getfattr, &words, &[place.to_owned()])?;
-        text.trim_matches(|c: char| c.is_whitespace() || c == '\0')
+        let text = self.read(&self.programs.getfattr, &words, &[place.to_owned()]);
+        text.ok()?
+            .trim_matches(|c: char| c.is_whitespace() || c == '\0')
             .parse()
             .ok()
     }
 
-    fn read(&self, program: &Path, words: &[&str], files: &[std::path::PathBuf]) -> Option<String> {
+    /// What `program` says of files of a mount, or what it means that it cannot.
+    fn read(
+        &self,
+        program: &Path,
+        words: &[&str],
+        files: &[std::path::PathBuf],
+    ) -> Result<String, Found> {
         let run = Command::new(program)
             .args(words)
             .arg("--")
@@ -305,7 +286,16 @@ impl Look {
             .deadline(LIMIT)
             .keep(DESCRIPTION)
             .run();
-        run.ok().filter(|o| !o.truncated).map(|o| o.stdout_text())
+        match run {
+            Ok(output) if output.truncated => Err(Found::Unknown),
+            Ok(output) => Ok(output.stdout_text()),
+            Err(e) => Err(match e.failure {
+                Failure::Deadline(_) | Failure::Abandoned { .. } => Found::Silent,
+                // Of a volume without its quorum some questions are answered, and others not.
+                _ if e.stderr.contains("Transport endpoint is not connected") => Found::Refused,
+                _ => Found::Unknown,
+            }),
+        }
     }
 }
 

@@ -46,4 +46,16 @@ mod xml;
 
 pub use context::Gluster;
 
+/// Reads `text` as everything that servers, bricks and clients write: for fuzz targets.
+#[doc(hidden)]
+pub fn read_as_everything(text: &str) {
+    let bricks = graph::bricks(text);
+    let _ = graph::away(&bricks, text);
+    let _ = report::explain(text, "exit status 1", "g1:gv0");
+    let _ = report::split_brains(text);
+    let _ = report::worth_telling(text);
+    let _ = heals::parse(text);
+    let _ = actions::read_described(text);
+}
+
 lazarette_plugin::declare_plugin!(Gluster);

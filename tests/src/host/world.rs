@@ -74,11 +74,17 @@ impl World {
         Ok(world)
     }
 
-    /// Gives system Docker the image of the kind `gluster`, with this machine's client.
+    /// Gives system Docker the image of the kind `gluster`, with this machine's client, if it has none.
     ///
     /// # Errors
     /// When the machine lacks a part of it.
     pub fn add_gluster(&self) -> Result<()> {
+        let there = self
+            .system
+            .run(&["image", "inspect", "lazarette-gluster"])?;
+        if there.status.success() {
+            return Ok(());
+        }
         image::gluster(&self.system, &self.base.join("images"), &self.programs)
     }
 
