@@ -13,7 +13,7 @@ use crate::power::off;
 use crate::{Case, cases};
 
 pub(crate) const BOOTS: &[Case] = cases![Boots:
-    case_19_user_docker_has_its_data_on_a_pool_after_each_boot_and_starts_nowhere_without_it,
+    case_19_user_docker_keeps_its_data_on_a_pool_and_starts_nowhere_without_it,
 ];
 
 const CONFIG: &str = "#cloud-config\n\
@@ -55,7 +55,7 @@ fn off_in_order(machine: Machine) -> Result<()> {
     Ok(())
 }
 
-fn case_19_user_docker_has_its_data_on_a_pool_after_each_boot_and_starts_nowhere_without_it(
+fn case_19_user_docker_keeps_its_data_on_a_pool_and_starts_nowhere_without_it(
     lab: &Lab,
 ) -> Result<()> {
     let kept = Kept::new(
