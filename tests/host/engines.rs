@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lazarette_core::control::ContextPhase;
 use lazarette_tests::host::core::status;
-use lazarette_tests::host::{World, eventually, mounts};
+use lazarette_tests::host::{World, eventually, image, mounts};
 
 use crate::containers::Writer;
 use crate::{Case, engines};
@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     engines::case_09_and_10_a_container_that_always_restarts_comes_back,
     engines::case_12_system_docker_is_killed_and_its_containers_live_on,
     engines::case_12_system_docker_is_killed_with_its_containers,
+    engines::a_file_system_on_a_disk_passes_from_one_engine_to_the_other,
 ];
 
 fn create(world: &World, name: &str) -> Result<()> {
@@ -203,4 +204,57 @@ fn case_12_system_docker_is_killed_with_its_containers(world: &mut World) -> Res
         Ok(left.is_empty())
     })?;
     Ok(())
+}
+
+/// Memory is handed over everywhere else: here it is ext4, whose bytes the storage container sees too.
+fn a_file_system_on_a_disk_passes_from_one_engine_to_the_other(world: &mut World) -> Result<()> {
+    if let Some(why) = image::no_disks() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    world.add_disks("lazarette-disks")?;
+    let patience = Duration::from_secs(60);
+    let known = || Ok(world.laz(&["kinds"])?.contains("misbehaving"));
+    eventually("core knows the kind", patience, known)?;
+    world.set_config(
+        "#cloud-config\nlazarette:\n  storage:\n    contexts:\n      \
+         shelf: {kind: misbehaving, behaviour: on-a-disk}\n",
+    )?;
+    eventually("it is open", patience, || {
+        let shelf = world.context("shelf");
+        Ok(shelf.is_ok_and(|c| c.phase == ContextPhase::Ready))
+    })?;
+    let options = ["-o", "context=shelf", "-o", "size=16M"];
+    let create = [
+        &["volume", "create", "-d", "misbehaving"],
+        &options[..],
+        &["disk"],
+    ]
+    .concat();
+    world.user.ok(&create)?;
+    let mount = ["-v", "disk:/data"];
+    world
+        .user
+        .shell(&mount, "echo stores > /data/file && sync")?;
+    let seen = world
+        .user
+        .shell(&mount, "cat /data/file && grep ' /data ' /proc/mounts")?;
+    ensure!(seen.starts_with("stores\n"), "{seen}");
+    ensure!(
+        seen.contains(" ext4 rw,nosuid,nodev") && seen.contains("/dev/loop"),
+        "{seen}"
+    );
+    let id = world.volume("disk")?.context("it is gone")?.id;
+    let file = format!("/mnt/{id}/file");
+    let inside = world
+        .system
+        .ok(&["exec", "laz-context-shelf", "cat", &file])?;
+    ensure!(inside == "stores", "in the storage container: {inside}");
+    world.user.ok(&["volume", "rm", "disk"])?;
+    world.set_config("#cloud-config\n{}\n")?;
+    eventually("it is gone", patience, || {
+        Ok(world.context("shelf").is_err())
+    })?;
+    world.becomes_clean()?;
+    world.laz(&["plugin", "rm", "misbehaving"]).map(drop)
 }

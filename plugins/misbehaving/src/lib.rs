@@ -3,7 +3,8 @@
 //!
 //! It is written on the ABI alone, without the SDK, because the SDK would not let it. The variable
 //! `LAZARETTE_MISBEHAVE` names the way, or the context's option `behaviour`; none, and it is a
-//! decent plugin whose volumes are file systems in memory. `describe` knows the variable only.
+//! decent plugin whose volumes are file systems in memory; with `on-a-disk` it is as decent, and they
+//! are ext4 on loop devices. `describe` knows the variable only.
 //!
 //! | module | what it is |
 //! |---|---|

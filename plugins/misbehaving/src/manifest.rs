@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::volumes::DISK;
+
 /// The manifest, wrong in the way that `behaviour` says.
 pub(crate) fn manifest(version: &str, behaviour: &str) -> Value {
     let mut manifest = decent(version);
@@ -34,6 +36,10 @@ pub(crate) fn manifest(version: &str, behaviour: &str) -> Value {
         "any-size" => {
             manifest["volume_schema"]["properties"]["size"] =
                 json!({"type": "string", "description": "Anything goes."});
+        }
+        DISK => {
+            manifest["privileges"]["all_devices"] = json!(true);
+            manifest["capabilities"] = json!(["create", "size"]);
         }
         "untold-snapshots" | "internal-snapshots" | "silent-errors" => {
             manifest["capabilities"] = json!(["create", "size"]);

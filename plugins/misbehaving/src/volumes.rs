@@ -18,6 +18,9 @@ use crate::reply::{error, ok, refused, text};
 /// How long the steps of those take that are meant to be interrupted.
 const PAUSE: Duration = Duration::from_millis(400);
 
+/// The behaviour that is none: volumes are file systems on disks, not in memory.
+pub(crate) const DISK: &str = "on-a-disk";
+
 /// What a call asks for.
 pub(crate) struct Request {
     id: String,
@@ -192,7 +195,9 @@ impl Volumes {
         } else {
             &request.size
         };
-        if !is_mounted(&path) {
+        if !is_mounted(&path) && self.is(DISK) {
+            disk(&path, size)?;
+        } else if !is_mounted(&path) {
             self.tmpfs(&path, size)?;
         }
         for (file, bytes) in lock(&self.kept).remove(&request.id).unwrap_or_default() {
@@ -238,6 +243,9 @@ impl Volumes {
             _ => {}
         }
         take_away(&path, self.is("leaves-directories"))?;
+        if self.is(DISK) {
+            fs::remove_file(path.with_extension("disk")).map_err(|e| refused("the disk", e))?;
+        }
         ok(&json!("removed"))
     }
 
@@ -284,6 +292,7 @@ impl Volumes {
                     std::thread::park();
                 }
             })),
+            DISK => return reply(&path, "ext4"),
             _ => {}
         }
         reply(&path, "tmpfs")
@@ -385,6 +394,25 @@ impl Volumes {
             .map_err(|e| refused("the size", e))?;
         ok(&Value::Null)
     }
+}
+
+/// A file beside `path`, as a disk with ext4, mounted at `path`.
+fn disk(path: &Path, size: &str) -> Result<(), Vec<u8>> {
+    let failed = |e: &dyn std::error::Error| text("internal", &format!("the disk: {e}"));
+    fs::create_dir_all(path).map_err(|e| failed(&e))?;
+    let file = path.with_extension("disk");
+    Command::new("/usr/sbin/mkfs.ext4")
+        .args(["-q", "-F", "--"])
+        .arg(&file)
+        .arg(size)
+        .run()
+        .map_err(|e| failed(&e))?;
+    Command::new("/bin/mount")
+        .args(["-t", "ext4", "-o", "loop,nosuid,nodev", "--"])
+        .args([&file, path])
+        .run()
+        .map_err(|e| failed(&e))?;
+    Ok(())
 }
 
 fn is_mounted(path: &Path) -> bool {

@@ -125,6 +125,34 @@ pub(super) fn sshfs(docker: &Dockerd, scratch: &Path, programs: &Programs) -> Re
     plugin(docker, &root, "lazarette-sshfs", programs, &programs.sshfs)
 }
 
+/// What makes a file system on a disk.
+const MKFS: &str = "/usr/sbin/mkfs.ext4";
+
+/// Why there can be no file systems on disks here, if so.
+pub fn no_disks() -> Option<String> {
+    // The kernel gives out the first that is free; where /dev is no devtmpfs it may have no node.
+    let taken = |n: &u32| Path::new(&format!("/sys/block/loop{n}/loop/backing_file")).exists();
+    let free = (0..1 << 20).find(|n| !taken(n)).unwrap_or_default();
+    [MKFS, "/dev/loop-control", &format!("/dev/loop{free}")]
+        .into_iter()
+        .find(|path| !Path::new(path).exists())
+        .map(|path| format!("needs {path}"))
+}
+
+/// Makes the image `tag` of `misbehaving`, which does not: its volumes are ext4 on loop devices.
+pub(super) fn disks(
+    docker: &Dockerd,
+    scratch: &Path,
+    programs: &Programs,
+    tag: &str,
+) -> Result<()> {
+    let root = scratch.join("disks");
+    shell(&root)?;
+    with_libraries(Path::new(MKFS), &root.join(&MKFS[1..]))?;
+    let library = &programs.misbehaving;
+    plugin_that(docker, &root, tag, programs, library, "on-a-disk")
+}
+
 /// Makes the image `tag` of `misbehaving`, which says of itself what `behaviour` has it say.
 pub(super) fn misbehaving(
     docker: &Dockerd,

@@ -8,7 +8,7 @@ pub mod core;
 pub mod dockerd;
 pub mod enclosure;
 pub mod gluster;
-mod image;
+pub mod image;
 pub mod mounts;
 pub mod process;
 pub mod programs;

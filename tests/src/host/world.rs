@@ -106,6 +106,15 @@ impl World {
         image::misbehaving(docker, &scratch, &self.programs, tag, behaviour)
     }
 
+    /// Gives system Docker the image `tag` of the kind `misbehaving` whose volumes are on disks.
+    ///
+    /// # Errors
+    /// When the machine lacks a part of it.
+    pub fn add_disks(&self, tag: &str) -> Result<()> {
+        let scratch = self.base.join("images");
+        image::disks(&self.system, &scratch, &self.programs, tag)
+    }
+
     /// Gives user Docker the image `base`, for an author to put plugins into.
     ///
     /// # Errors

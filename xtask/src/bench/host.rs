@@ -26,6 +26,8 @@ const RELEASED: [&[&str]; 3] = [
         "lazarette-gluster",
         "-p",
         "lazarette-sshfs",
+        "-p",
+        "lazarette-misbehaving",
     ],
     &["-p", "laz"],
     &["-p", "lazarette-core", "--bin", "laz-core"],
