@@ -351,7 +351,12 @@ impl Supervisor {
                     self.note_engine(identity.process);
                 }
             }
-            Message::EngineDown(name, reason) => self.engine(name, None, Some(reason)),
+            Message::EngineDown(name, reason) => {
+                self.engine(name, None, Some(reason));
+                if name == "system" {
+                    self.apply(Event::SystemEngineLost);
+                }
+            }
             Message::ContainerGone { context, id } => {
                 // Not the one that was replaced.
                 let current = self

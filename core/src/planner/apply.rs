@@ -72,6 +72,7 @@ impl World {
             Event::LinkLost(name, error) => {
                 self.fall_back(&name, ContextStage::Container, Some(error), now)
             }
+            Event::SystemEngineLost => self.forgive_deaths(),
             Event::ContainerLost(name) => self.fall_back(&name, ContextStage::Absent, None, now),
             Event::Health(name, report) => self.take_health(&name, report),
             Event::ViewObserved(mounts) => self.observe_view(&mounts),

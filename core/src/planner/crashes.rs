@@ -60,11 +60,6 @@ impl ContextEntry {
         self.died(name, error, 1, now)
     }
 
-    /// The same where the plugin host could not even be reached.
-    pub(super) fn unreached(&mut self, name: &ContextName, error: &Error, now: Millis) -> bool {
-        self.died(name, error, UNREACHED, now)
-    }
-
     fn died(&mut self, name: &ContextName, error: &Error, weight: usize, now: Millis) -> bool {
         if self.crashes.stopped || !self.crashes.note(weight, now) {
             return self.crashes.stopped;
@@ -97,7 +92,10 @@ impl ContextEntry {
         error: Error,
         now: Millis,
     ) -> bool {
-        if act == ContextAct::Link && self.unreached(name, &error, now) {
+        // A container that has just gone is noticed here, too; and an engine that does not answer
+        // says nothing about a plugin.
+        let again = self.retry.failures > 0 && error.kind == ErrorKind::Plugin;
+        if act == ContextAct::Link && again && self.died(name, &error, UNREACHED, now) {
             return true;
         }
         if self.crashes.stopped {
@@ -126,6 +124,14 @@ impl World {
             }
         }
         self.kinds = kinds;
+    }
+
+    /// Takes in that system Docker is away: its containers may end with it, which is no plugin's
+    /// fault.
+    pub(super) fn forgive_deaths(&mut self) {
+        for context in self.contexts.values_mut() {
+            context.crashes.late.clear();
+        }
     }
 
     /// Why nothing can be asked of a context now, if it is stopped.
@@ -315,7 +321,30 @@ mod tests {
             world.apply(Event::StepEnded(step, result), now);
             assert!(links < 20);
         }
-        assert_eq!(links, MOST / UNREACHED);
+        assert_eq!(links, 1 + MOST / UNREACHED);
+    }
+
+    #[test]
+    fn an_engine_that_takes_its_containers_along_stops_no_context() {
+        let mut world = world();
+        let away = || Error::new(ErrorKind::Unreachable, "system Docker does not answer");
+        let mut now = 0;
+        for _ in 0..20 {
+            up(&mut world, now);
+            assert!(world.contexts[&name()].is_ready());
+            world.apply(Event::LinkLost(name(), death()), now);
+            world.apply(Event::SystemEngineLost, now);
+            for _ in 0..6 {
+                now = world.next_wakeup(now).unwrap_or(now);
+                for step in world.plan(now) {
+                    world.begin(&step);
+                    world.apply(Event::StepEnded(step, Err(away())), now);
+                }
+            }
+            world.apply(Event::ContainerLost(name()), now);
+            now += 60_000;
+            assert!(world.stopped(&name()).is_none());
+        }
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub enum Event {
     Detached(VolumeName),
     /// The connection to a plugin host broke.
     LinkLost(ContextName, Error),
+    /// System Docker does not answer any more.
+    SystemEngineLost,
     /// A container of ours ended or went.
     ContainerLost(ContextName),
     /// A plugin's report.
@@ -169,6 +171,7 @@ impl Event {
                 | Self::Abandoned(..)
                 | Self::ContextDoing(..)
                 | Self::ContextResumed(_)
+                | Self::SystemEngineLost
                 | Self::LinkLost(..)
                 | Self::ContainerLost(_)
         )
