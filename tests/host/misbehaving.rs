@@ -13,8 +13,8 @@ use crate::{Case, misbehaving};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     misbehaving::what_a_plugin_does_stays_in_its_container,
-    misbehaving::what_nobody_may_have_is_refused,
-    misbehaving::an_upgrade_that_ends_fuse_clients_says_who_must_stop_first,
+    misbehaving::what_a_plugin_may_not_have_is_refused,
+    misbehaving::a_plugin_upgrade_that_ends_fuse_clients_says_who_must_stop_first,
 ];
 
 /// How long anything may take to be noticed and mended.
@@ -196,7 +196,7 @@ fn what_keeps_dying_is_stopped(world: &World) -> Result<()> {
     .map(drop)
 }
 
-fn what_nobody_may_have_is_refused(world: &mut World) -> Result<()> {
+fn what_a_plugin_may_not_have_is_refused(world: &mut World) -> Result<()> {
     world.add_misbehaving(&world.user, "greedy:1", "engine-socket")?;
     for more in [&["--yes"][..], &[]] {
         let install = [&["plugin", "install"], more, &["greedy:1"]].concat();
@@ -226,7 +226,9 @@ fn served() -> Result<Vec<(ContextPhase, Option<String>)>> {
     Ok(served.map(|c| (c.phase, c.container)).collect())
 }
 
-fn an_upgrade_that_ends_fuse_clients_says_who_must_stop_first(world: &mut World) -> Result<()> {
+fn a_plugin_upgrade_that_ends_fuse_clients_says_who_must_stop_first(
+    world: &mut World,
+) -> Result<()> {
     world.add_misbehaving(&world.user, "fuse:1", "fuse")?;
     world.laz(&["plugin", "install", "--yes", "fuse:1"])?;
     world
