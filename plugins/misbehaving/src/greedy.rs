@@ -11,16 +11,22 @@ const PROCESSES: usize = 2_000;
 /// Bytes at a time.
 const PIECE: usize = 4 << 20;
 
-/// Whether the container has a limit of this kind.
-fn limited(file: &str) -> bool {
-    let limit = fs::read_to_string(format!("/sys/fs/cgroup/{file}"));
-    limit.is_ok_and(|limit| limit.trim() != "max")
+/// Whether the container has one of these limits: the files of the two versions of cgroups.
+fn limited(files: [&str; 2]) -> bool {
+    files.iter().any(|file| {
+        let limit = fs::read_to_string(format!("/sys/fs/cgroup/{file}")).unwrap_or_default();
+        // Version 1 says a number too large for anything where there is none.
+        limit
+            .trim()
+            .parse::<u64>()
+            .is_ok_and(|limit| limit < 1 << 60)
+    })
 }
 
 /// Takes memory until the kernel ends it.
 pub(crate) fn memory() -> ! {
     let mut all = Vec::new();
-    while limited("memory.max") {
+    while limited(["memory.max", "memory/memory.limit_in_bytes"]) {
         all.push(vec![1_u8; PIECE]);
     }
     std::process::abort();
@@ -28,7 +34,7 @@ pub(crate) fn memory() -> ! {
 
 /// Starts processes that stay, until there can be no more; what was said then.
 pub(crate) fn processes() -> String {
-    if !limited("pids.max") {
+    if !limited(["pids.max", "pids/pids.max"]) {
         return "there is no limit".into();
     }
     for _ in 0..PROCESSES {
