@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[cfg(feature = "daemon")]
 use crate::name::{ContextName, VolumeName};
 
 /// The identity of a volume, allocated by core before the volume is made and stamped on it
@@ -25,6 +26,7 @@ impl VolumeId {
 
     /// The identity of a declared volume: the same whenever that name is declared in that context.
     /// So a declaration that is changed, or taken out and put back, finds its data again.
+    #[cfg(feature = "daemon")]
     pub fn declared(context: &ContextName, name: &VolumeName) -> Self {
         /// An arbitrary identity of its own, as RFC 9562 asks for.
         const NAMESPACE: uuid::Uuid =

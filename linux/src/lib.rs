@@ -44,6 +44,8 @@
 //!   ([`command::abandoned`]).
 //! - Nothing runs between `fork` and `exec` but system calls; namespaces are entered by threads.
 #![deny(unsafe_code)]
+// What only the view uses is not worth a mark on each of its parts.
+#![cfg_attr(not(feature = "view"), allow(dead_code, unused_imports))]
 
 pub mod beneath;
 pub mod command;
@@ -53,8 +55,10 @@ pub mod loop_device;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
+#[cfg(feature = "view")]
 pub mod probe;
 pub mod process;
 #[allow(unsafe_code)]
 mod syscall;
+#[cfg(feature = "view")]
 pub mod view;

@@ -4,7 +4,9 @@
 //! sharing its root and working directory (`unshare(CLONE_FS)`), and it can never share them again.
 //! So everything here happens in a fresh thread, which ends afterwards. There is no forked child.
 
+#[cfg(feature = "view")]
 mod pinned;
+#[cfg(feature = "view")]
 mod resident;
 
 use std::ffi::CStr;
@@ -20,8 +22,10 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+#[cfg(feature = "view")]
 use sys_mount::MountFlags;
 
+#[cfg(feature = "view")]
 pub(crate) use resident::Resident;
 
 use crate::mountinfo::{MountTable, Watch};
@@ -29,6 +33,7 @@ use crate::process::Process;
 use crate::syscall::{self, MountAttributes};
 
 /// Source name of every tmpfs that we mount; it tells ours from others in a mount table.
+#[cfg(feature = "view")]
 pub(crate) const OURS: &str = "lazarette";
 const ROOT: &CStr = c"/";
 /// Stack of a thread inside a namespace; nothing recursive runs there.
@@ -186,6 +191,7 @@ impl MountNamespace {
     ///
     /// # Errors
     /// When the directory cannot be made, or the mounts are refused.
+    #[cfg(feature = "view")]
     pub fn pin(&self, pin: &Path) -> Result<(), NamespaceError> {
         let fail = |action| {
             let subject = pin.display().to_string();
@@ -410,6 +416,7 @@ fn in_fresh_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 
 /// Makes `directory` a private tmpfs of ours if it is not one yet: a namespace file can only be
 /// bound where that mount does not propagate into the namespace itself.
+#[cfg(feature = "view")]
 fn prepare_pin_directory(directory: &Path) -> io::Result<()> {
     let table = MountTable::of_thread()?;
     let real = std::fs::canonicalize(directory)?;

@@ -29,6 +29,10 @@ const DAEMON: [&str; 7] = [
     "jsonschema",
 ];
 
+/// How many crates of others a plugin's author builds at most, all counted: see
+/// docs/decisions/0012-what-a-plugin-is-built-from.md.
+const MOST_FOREIGN: usize = 26;
+
 /// Which of our crates a crate may depend on (development aside), by directory. Arrows point one
 /// way: towards the contract and the kernel.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -148,10 +152,12 @@ pub(super) fn share_one_dependency_table(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+fn is_ours(name: &str) -> bool {
+    name.starts_with("lazarette-") || name.starts_with("laz-") || name == "laz"
+}
+
 /// ARCHITECTURE.md: arrows point one way.
 pub(super) fn depend_one_way(tree: &Tree) -> Vec<Finding> {
-    let ours =
-        |name: &str| name.starts_with("lazarette-") || name.starts_with("laz-") || name == "laz";
     let mut findings = Vec::new();
     for (path, directory, manifest) in manifests(tree) {
         let Ok(manifest) = manifest else { continue };
@@ -167,7 +173,7 @@ pub(super) fn depend_one_way(tree: &Tree) -> Vec<Finding> {
             .get("dependencies")
             .and_then(|table| table.as_table());
         for name in table.into_iter().flat_map(|table| table.keys()) {
-            if ours(name) && !allowed.contains(&name.as_str()) {
+            if is_ours(name) && !allowed.contains(&name.as_str()) {
                 let message =
                     format!("must not depend on `{name}`: arrows point one way (ARCHITECTURE.md)");
                 findings.push(Finding::new(path, None, message));
@@ -190,6 +196,14 @@ pub(super) fn check_dependencies_of(package: &str, listed: &str) -> Vec<Finding>
             Finding::new("Cargo.toml", None, message)
         })
         .collect();
+    let foreign = names.iter().filter(|name| !is_ours(name)).count();
+    if package == "lazarette-plugin" && foreign > MOST_FOREIGN {
+        let message = format!(
+            "{package} comes to depend on {foreign} crates of others, {MOST_FOREIGN} at most \
+             (docs/decisions/0012-what-a-plugin-is-built-from.md); see `cargo tree -p {package} -e normal`"
+        );
+        findings.push(Finding::new("Cargo.toml", None, message));
+    }
     if !names.contains(package) {
         let message = format!("cargo tree does not list {package} itself: the check sees nothing");
         findings.push(Finding::new("Cargo.toml", None, message));
@@ -262,6 +276,21 @@ mod tests {
         let text = format!("{GOOD}lazarette-nfs.workspace = true\n");
         assert_eq!(depend_one_way(&tree("core/Cargo.toml", &text)).len(), 1);
         assert_eq!(depend_one_way(&tree("somewhere/Cargo.toml", GOOD)).len(), 1);
+    }
+
+    #[test]
+    fn a_plugin_that_is_built_from_too_much_is_found() {
+        let others = |count: usize| -> String {
+            let lines = (0..count).map(|n| format!("other{n} v1.0.0\nother{n} v1.0.0 (*)\n"));
+            format!(
+                "lazarette-plugin v0.1.0 (x)\nlazarette-abi v0.1.0 (x)\n{}",
+                lines.collect::<String>()
+            )
+        };
+        let found = |count| check_dependencies_of("lazarette-plugin", &others(count)).len();
+        assert_eq!((found(MOST_FOREIGN), found(MOST_FOREIGN + 1)), (0, 1));
+        let larger = others(99).replace("lazarette-plugin", "lazarette-nfs");
+        assert_eq!(check_dependencies_of("lazarette-nfs", &larger), []);
     }
 
     #[test]
