@@ -19,6 +19,19 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// How many processors a machine has. The translator needs a real one for each of them, and what runs
+    /// in our machines is rarely more than one program at a time: two machines of one processor get more
+    /// done than one of two.
+    #[must_use]
+    pub const fn processors(self) -> usize {
+        match self {
+            Self::Kvm => 2,
+            Self::Tcg => 1,
+        }
+    }
+}
+
 /// The images and where machines keep their files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lab {

@@ -5,6 +5,7 @@ mod outcome;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -17,9 +18,8 @@ use crate::packages::{self, Need};
 use crate::progress::{say, step};
 use outcome::{Outcome, SHOW_OUTPUT};
 
-/// Machines that run side by side: one, because each has two processors of its own, and under
-/// emulation two machines on two processors keep each other waiting past every limit.
-const MACHINES: &str = "--test-threads=1";
+/// No more machines than this run side by side: each takes some 2 GiB of memory.
+const MACHINES: usize = 4;
 
 /// Run the checks and the tests: unit, host (this machine, with two real engines), vm (our OS in
 /// QEMU); all by default.
@@ -153,7 +153,11 @@ fn vm(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     cargo
         .args(["test", "-p", "lazarette-tests", "--test", "vm"])
         .env(VARIABLE, path);
-    tests("vm suite", cargo, filter, &[MACHINES], outcome)
+    // No machine waits for another one's processor.
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let machines = (processors / lab.accelerator.processors()).clamp(1, MACHINES);
+    let threads = format!("--test-threads={machines}");
+    tests("vm suite", cargo, filter, &[&threads], outcome)
 }
 
 /// Runs `cargo test`, shows what it prints and adds up the results of its binaries; tests that only say

@@ -199,8 +199,6 @@ fn arguments(parts: &Parts<'_>, directory: &Path) -> Vec<String> {
         accelerator,
         "-cpu",
         processor,
-        "-smp",
-        "2",
         "-nodefaults",
         "-display",
         "none",
@@ -214,6 +212,7 @@ fn arguments(parts: &Parts<'_>, directory: &Path) -> Vec<String> {
     .to_vec();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     let path = |name: &str| directory.join(name).display().to_string();
+    add("-smp", parts.lab.accelerator.processors().to_string());
     add("-m", parts.memory_mib.to_string());
     add("-kernel", parts.lab.kernel.display().to_string());
     add("-initrd", parts.lab.initrd.display().to_string());

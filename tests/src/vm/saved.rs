@@ -29,6 +29,7 @@ impl Saved {
     pub fn ensure(lab: &Lab, options: &Options) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         options.hash(&mut hasher);
+        lab.accelerator.processors().hash(&mut hasher);
         let name = format!("{}-{:016x}", lab.key, hasher.finish());
         let directory = lab.saved.join(&name);
         fs::create_dir_all(&lab.saved)?;
