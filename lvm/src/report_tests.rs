@@ -6,6 +6,10 @@ const LVS: &str = include_str!("../fixtures/lvs.json");
 const VGS: &str = include_str!("../fixtures/vgs.json");
 /// The first megabytes of one of two devices were copied to a third.
 const DUPLICATE: &str = include_str!("../fixtures/pvs-duplicate.json");
+/// One of three devices is away; a volume's cache lies on it. Nothing is active.
+const VGS_MISSING: &str = include_str!("../fixtures/vgs-missing.json");
+const PVS_MISSING: &str = include_str!("../fixtures/pvs-missing.json");
+const LVS_MISSING: &str = include_str!("../fixtures/lvs-missing.json");
 
 fn logical(name: &str) -> Logical {
     let all = logicals(LVS).unwrap();
@@ -58,6 +62,48 @@ fn kinds_of_logical_volumes_are_told_apart() {
     assert!(pool.is_pool() && !pool.is_thin() && pool.metadata == Some(11.43));
     assert_eq!(logical("lz-3").sync, Some(100.0));
     assert!(!logical("[pool_tdata]").is_public());
+}
+
+#[test]
+fn a_missing_device_and_what_lies_on_it_are_seen() {
+    assert_eq!(groups(VGS_MISSING).unwrap()[0].missing, 1);
+    let all = physicals(PVS_MISSING).unwrap();
+    let names: Vec<_> = all.iter().map(|p| (p.name.as_str(), p.missing)).collect();
+    assert_eq!(
+        names,
+        [
+            ("/dev/loop0", false),
+            ("/dev/loop1", false),
+            ("[unknown]", true)
+        ]
+    );
+    let logicals = logicals(LVS_MISSING).unwrap();
+    let partial: Vec<&str> = logicals
+        .iter()
+        .filter(|l| l.health == "partial")
+        .map(|l| l.name.as_str())
+        .collect();
+    assert_eq!(partial, ["lost", "lz-1", "[lzc-1_cvol]"]);
+    assert!(
+        logicals
+            .iter()
+            .all(|l| !l.active && !l.invalid && l.writable)
+    );
+}
+
+#[test]
+fn a_volume_with_a_cache_is_told_from_its_parts() {
+    let all = logicals(LVS_MISSING).unwrap();
+    let cached: Vec<&Logical> = all.iter().filter(|l| l.is_cached()).collect();
+    let [one] = cached[..] else {
+        panic!("{cached:?}")
+    };
+    assert_eq!(
+        (one.name.as_str(), one.cache_mode.as_str(), one.dirty),
+        ("lz-1", "writethrough", 0)
+    );
+    let beneath = all.iter().find(|l| l.name == one.origin).unwrap();
+    assert!(beneath.health.is_empty() && !beneath.is_public());
 }
 
 #[test]

@@ -256,12 +256,6 @@ fn lvm_goes_on_without_a_device_and_names_it(guest: &Guest) -> Result<()> {
         ! timeout 100 docker run --rm -v $lost:/data busybox true 2> /tmp/said || fail "a volume on a missing disk was mounted"
         "#,
     )?;
-    println!("FIXTURES\n{}", guest.sh("reports", &format!("{TOOLS}\n{}", r#"
-        r() { system-docker exec -e LVM_SYSTEM_DIR=/run/lazarette-lvm -e LVM_SUPPRESS_FD_WARNINGS=1 laz-context-fast lvm "$1" --reportformat json --units b --nosuffix --binary -o "$2" "${@:3}"; }
-        r vgs vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_exported,vg_lock_type,vg_systemid
-        r pvs pv_name,pv_uuid,vg_name,vg_uuid,pv_size,pv_missing,pv_duplicate,pv_in_use -a
-        r lvs lv_name,lv_uuid,lv_dm_path,lv_size,lv_tags,pool_lv,origin,lv_layout,lv_role,data_percent,metadata_percent,sync_percent,lv_health_status,lv_active,lv_device_open,lv_merging,lv_snapshot_invalid,lv_permissions,cache_mode,cache_dirty_blocks -a -- fast
-        "#))?);
     guest.refused(
         "nothing new meanwhile",
         "docker volume create -d lvm -o volume_group=fast -o size=64M new",
