@@ -139,7 +139,7 @@ fn gluster_copies_that_contradict_each_other_are_told_and_left_alone(
     ends(world, "torn")
 }
 
-/// Waits until its glusterd has learned how the others are.
+/// Has a copy chosen; the glusterd has to learn first which bricks are back.
 fn server_chooses(server: &GlusterServer, words: &[&str]) -> Result<()> {
     let chosen = || Ok(server.gluster(words).is_ok());
     eventually("a copy is chosen", PATIENCE, chosen)

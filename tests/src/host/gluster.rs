@@ -57,6 +57,8 @@ impl GlusterServer {
         fs::create_dir_all(bricks)?;
         fs::create_dir_all("/run/gluster")?;
         fs::create_dir_all("/run/glusterd")?;
+        // Some of its own programs know no other place.
+        std::os::unix::fs::symlink(SOCKET, "/run/glusterd.socket")?;
         for (place, size) in [
             (Path::new("/var/lib/glusterd"), c"size=16m"),
             (Path::new("/var/log/glusterfs"), c"size=64m"),
