@@ -246,6 +246,7 @@ mod tests {
             "its container goes"
         );
         world.apply(Event::ContainerLost(name()), now);
+        world.apply(Event::Health(name(), Err(death())), now);
         let status = world.context_statuses(now).remove(0);
         assert_eq!((status.phase, status.crashes), (ContextPhase::Stopped, 8));
         assert!(status.reason.unwrap().contains("keeps dying"));

@@ -46,7 +46,8 @@ impl World {
             .health
             .reason
             .clone()
-            .filter(|_| context.health.state != HealthState::Healthy);
+            // What it said before it was stopped is not why nothing is tried.
+            .filter(|_| context.health.state != HealthState::Healthy && !context.crashes.stopped);
         let rival = self.rival(name, context).filter(|_| !context.is_ready());
         let hopeless = no_image.as_ref().or(rival.as_ref());
         let error = hopeless.or(context.retry.error.as_ref());
