@@ -196,7 +196,9 @@ fn what_keeps_dying_is_stopped(world: &World) -> Result<()> {
     ensure!(asked.elapsed() < PATIENCE, "it was waited for");
     let shown = world.laz(&["status"])?;
     ensure!(shown.contains("its plugin has died"), "{shown}");
-    becomes(world, "dies-when-opened", STOPPED, stopped)?;
+    becomes(world, "dies-when-opened", PATIENCE, |context| {
+        context.crashes > 1 && !is_ready(context)
+    })?;
 
     world.laz(&["pool", "resume", "dies-of-health"])?;
     let again = |context: &ContextStatus| !stopped(context) && context.crashes > 0;
