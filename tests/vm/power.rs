@@ -41,7 +41,7 @@ pub(crate) fn off(machine: Machine) -> Result<String> {
     let console = machine.power_off(BUDGET)?;
     let lines: Vec<&str> = console
         .lines()
-        .filter(|line| line.contains("shutdown: "))
+        .filter(|line| line.contains("shutdown: ") && !line.ends_with(" asked for"))
         .collect();
     let said = lines.join("\n");
     if std::env::var_os("LAZARETTE_VERBOSE").is_some() {
