@@ -5,10 +5,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use lazarette_plugin::command::{CommandError, Output};
 use lazarette_plugin::{
     Call, CloneSource, Created, Error, ErrorKind, Host, Level, Removed, Result, SnapshotId, Volume,
     VolumeId,
@@ -35,10 +32,6 @@ const OURS: &[&str] = &[
     ID,
     READY,
 ];
-/// How long what is about to end is waited for.
-const SETTLES: Duration = Duration::from_secs(5);
-/// Between two looks at that.
-const STEP: Duration = Duration::from_millis(100);
 /// zvols are made of whole MiB, whatever their block size.
 const ZVOL_UNIT: u64 = 1 << 20;
 
@@ -66,11 +59,11 @@ impl Datasets {
         format!("{}/{PARENT}/{id}", self.pool)
     }
 
-    fn zfs(&self, call: &Call) -> lazarette_plugin::command::Command {
+    pub(crate) fn zfs(&self, call: &Call) -> lazarette_plugin::command::Command {
         self.programs.zfs(time_for(call))
     }
 
-    fn look(&self, call: &Call, name: &str) -> Result<Option<Current>> {
+    pub(crate) fn look(&self, call: &Call, name: &str) -> Result<Option<Current>> {
         pool::ensure_serving(&self.programs, &self.pool)?;
         properties::of(&self.programs, time_for(call), name)
     }
@@ -116,19 +109,6 @@ impl Datasets {
             self.format(call, &name, options)?;
         }
         Ok(created)
-    }
-
-    /// A dataset that is there, once it has its stamp: it is seen a moment before its properties are,
-    /// while another call makes it.
-    fn stamped(&self, call: &Call, name: &str) -> Result<Current> {
-        let end = Instant::now() + SETTLES.min(call.remaining());
-        loop {
-            let current = self.look(call, name)?.unwrap_or_default();
-            if current.get(ID).is_some_and(|id| id != "-") || Instant::now() >= end {
-                return Ok(current);
-            }
-            thread::sleep(STEP);
-        }
     }
 
     fn is_ours(&self, name: &str, current: &Current, volume: &Wanted) -> Result<()> {
@@ -313,21 +293,6 @@ impl Datasets {
             Ok(_) => Ok(Removed::Removed),
             Err(failed) if report::is_absent(&failed.stderr) => Ok(Removed::AlreadyAbsent),
             Err(failed) => Err(report::explain(&failed, &format!("cannot destroy {name}"))),
-        }
-    }
-
-    /// Destroys a dataset with its snapshots. A mount of it that was just given up, here or by whoever
-    /// it was handed to, keeps it busy for a moment more.
-    fn destroy(&self, call: &Call, name: &str) -> Result<Output, CommandError> {
-        let end = Instant::now() + SETTLES.min(call.remaining());
-        loop {
-            let destroyed = self.zfs(call).args(["destroy", "-r", "--", name]).run();
-            match destroyed {
-                Err(failed) if failed.stderr.contains("is busy") && Instant::now() < end => {
-                    thread::sleep(STEP);
-                }
-                other => return other,
-            }
         }
     }
 

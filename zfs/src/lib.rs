@@ -11,6 +11,7 @@
 //! | `dataset`, `zvol`, `snapshots` | volumes |
 //! | `properties` | properties as they are and as they are asked for |
 //! | `mounts` | the container's private mounts |
+//! | `settling` | waiting for what others are about to end |
 //! | [`status`] | what `zpool status -j` says |
 //! | `health` | how the pool is, found by a thread of its own |
 //! | `spares` | which spares are to stand in for which devices |
@@ -37,6 +38,7 @@ mod programs;
 mod properties;
 mod report;
 mod scan;
+mod settling;
 mod snapshots;
 mod spares;
 mod streams;
