@@ -199,7 +199,6 @@ fn streams_between_pools(guest: &Guest) -> Result<()> {
         run db 'echo later > /data/f'
         laz volume snapshot db second > /dev/null
         laz volume send db dataset=backup/db snapshot=second from=first > /dev/null
-        same "first second" "$(laz volume snapshots db | grep -o 'first\|second' | xargs)" "the snapshots that were named"
         docker volume create -d zfs -o pool=backup -o dataset=db copy > /dev/null
         same later "$(run copy 'cat /data/f')" "in the other pool"
         run copy 'echo changed > /data/f'
