@@ -59,7 +59,7 @@ impl Datasets {
         format!("{}/{PARENT}/{id}", self.pool)
     }
 
-    pub(crate) fn zfs(&self, call: &Call) -> lazarette_plugin::command::Command {
+    fn zfs(&self, call: &Call) -> lazarette_plugin::command::Command {
         self.programs.zfs(time_for(call))
     }
 
@@ -289,7 +289,8 @@ impl Datasets {
             self.is_ours(&name, &current, volume)?;
         }
         self.free_clones(call, &name)?;
-        match self.destroy(call, &name) {
+        let destroyed = self.zfs(call).args(["destroy", "-r", "--", &name]).run();
+        match destroyed {
             Ok(_) => Ok(Removed::Removed),
             Err(failed) if report::is_absent(&failed.stderr) => Ok(Removed::AlreadyAbsent),
             Err(failed) => Err(report::explain(&failed, &format!("cannot destroy {name}"))),

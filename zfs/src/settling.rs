@@ -1,9 +1,8 @@
-//! What is not as it will be yet: other calls, and the kernel, are about to end what they do.
+//! What is not as it will be yet: another call is about to end what it does.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lazarette_plugin::command::{CommandError, Output};
 use lazarette_plugin::{Call, Result};
 
 use crate::dataset::Datasets;
@@ -25,21 +24,6 @@ impl Datasets {
                 return Ok(current);
             }
             thread::sleep(STEP);
-        }
-    }
-
-    /// Destroys a dataset with its snapshots. A mount of it that was just given up, here or by whoever
-    /// it was handed to, keeps it busy for a moment more.
-    pub(crate) fn destroy(&self, call: &Call, name: &str) -> Result<Output, CommandError> {
-        let end = Instant::now() + SETTLES.min(call.remaining());
-        loop {
-            let destroyed = self.zfs(call).args(["destroy", "-r", "--", name]).run();
-            match destroyed {
-                Err(failed) if failed.stderr.contains("is busy") && Instant::now() < end => {
-                    thread::sleep(STEP);
-                }
-                other => return other,
-            }
         }
     }
 }

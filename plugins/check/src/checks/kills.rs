@@ -237,6 +237,8 @@ fn step(kit: &mut Kit, step: Step) -> Found {
         .result
         .map_err(|e| Failed::new(format!("undisturbed: {e}")))?;
     let takes = began.elapsed();
+    // What is held keeps a volume of a real file system in use.
+    drop(reply.fd);
     settle(kit, step, first)?;
     for point in kit.settings.kill_points.clone() {
         killed_at(kit, step, takes * point.min(100) / 100).map_err(|failed| {
