@@ -44,7 +44,7 @@ pub(super) fn lvm_takes_nothing_new_into_a_pool_that_is_nearly_full(guest: &Gues
         r#"
         same error "$(lvm lvs --noheadings -o lv_when_full fast/pool | tr -d ' ')" "what it does with writes when it is full"
         ! in_volume greedy 'dd if=/dev/zero of=/data/f bs=1M count=150 conv=fsync' 2> /tmp/said || fail "150 MB went into a full pool"
-        grep -q -i -e 'no space' -e 'i/o error' -e 'input/output' /tmp/said || fail "the writer was not told why: $(cat /tmp/said)"
+        grep -q -i -e 'no space' -e 'i/o error' -e 'input/output' -e 'read-only' /tmp/said || fail "the writer was not told why: $(cat /tmp/said)"
         until_ok 90 shows 'context fast: .*pool is full.*laz pool extend'
         same fine "$(in_volume small 'head -n 1 /data/f')" read
         in_volume big 'test -s /data/f'
