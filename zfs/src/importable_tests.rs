@@ -69,6 +69,54 @@ fn caches_and_spares_have_no_state_and_are_not_bad() {
     assert_eq!(all[0].devices.last().unwrap().note, "corrupted data");
 }
 
+/// What zpool 2.3.9 says of pools of all layouts, whole and after devices were taken away.
+const WHOLE: &str = include_str!("fixtures/import-whole.txt");
+const LOST: &str = include_str!("fixtures/import-lost.txt");
+
+/// Names and states of the pools, and their bad devices.
+fn told(text: &str) -> Vec<(String, String, Vec<String>)> {
+    let bad = |pool: &Importable| {
+        let bad = pool.devices.iter().filter(|leaf| leaf.is_bad());
+        bad.map(|leaf| leaf.name.clone()).collect()
+    };
+    let all = parse(text).into_iter();
+    all.map(|p| (p.name.clone(), p.state.clone(), bad(&p)))
+        .collect()
+}
+
+#[test]
+fn what_the_tool_prints_is_understood() {
+    let row = |name: &str, state: &str, bad: &[&str]| {
+        let bad = bad.iter().map(ToString::to_string).collect();
+        (name.to_owned(), state.to_owned(), bad)
+    };
+    assert_eq!(
+        told(WHOLE),
+        [
+            row("dr", "DEGRADED", &["loop18"]),
+            row("z3", "ONLINE", &[]),
+            row("z2", "ONLINE", &[]),
+            row("z1", "ONLINE", &[]),
+        ]
+    );
+    assert_eq!(
+        told(LOST),
+        [
+            row("dr", "DEGRADED", &["loop18"]),
+            row("z3", "UNAVAIL", &["loop12", "loop13", "loop14", "loop15"]),
+            row("z2", "DEGRADED", &["loop8"]),
+            row("z1", "DEGRADED", &["loop3"]),
+        ]
+    );
+    assert!(parse(WHOLE).iter().all(Importable::can_be_imported));
+    let lost: Vec<bool> = parse(LOST)
+        .iter()
+        .map(Importable::can_be_imported)
+        .collect();
+    assert_eq!(lost, [true, false, true, true]);
+    assert_eq!(parse(WHOLE)[3].guid, "6075602671372811078");
+}
+
 proptest! {
     #[test]
     fn no_listing_is_too_strange(lines in prop::collection::vec(
