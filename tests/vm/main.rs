@@ -50,6 +50,7 @@ const SUITES: &[&[Case]] = &[
     power::BOOTS,
     boot::BOOTS,
     disks::BOOTS,
+    zfs::BOOTS,
     lab::BOOTS,
     lab::RESTORED,
     boot::RESTORED,

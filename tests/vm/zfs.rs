@@ -21,12 +21,14 @@ use pools::{
     zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost,
 };
 
+pub(crate) const BOOTS: &[Case] = cases![Boots:
+    zfs_a_pool_waits_for_its_only_disk_and_goes_on,
+];
 pub(crate) const RESTORED: &[Case] = cases![Restored:
     zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace,
     zfs_lost_disks_are_told_and_survived,
     zfs_keys_quotas_and_full_pools_are_told_and_survived,
     zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost,
-    zfs_a_pool_waits_for_its_only_disk_and_goes_on,
     zfs_layouts_and_classes_of_devices_are_made_and_kept,
     zfs_a_spare_stands_in_for_a_lost_disk,
     case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
@@ -232,22 +234,6 @@ fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
         up tank
         laz pool status tank | grep -q virtio-disk3
         docker rm -f grower > /dev/null
-        "#,
-    )?;
-    sh(
-        guest,
-        "the only one of a pool: told at once, without harm to others",
-        r#"
-        configure "$mirror" "single: {kind: zfs, pool: single, create: {layout: stripe, devices: [${disk}4]}}"
-        up single
-        docker volume create -d zfs -o pool=single solo > /dev/null
-        docker run -d --name user -v solo:/data busybox sh -c 'while :; do date >> /data/f; sync; sleep 0.2; done' > /dev/null
-        pull 4
-        # Which of both, and when, is up to ZFS: what is written waits in another way if sync(2) waits too.
-        until_ok 180 shows '^single .* \(degraded\|unreachable\)'
-        within 3000 laz status > /dev/null
-        run db 'echo on > /data/on'
-        shows '^tank .* healthy'
         "#,
     )?;
     Ok(())

@@ -25,6 +25,8 @@ const SCRIPTS: &str = "/var/lib/lab";
 pub struct Options {
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// How many processors; none: as many as machines usually have here.
+    pub processors: Option<usize>,
     /// Sizes in bytes of the extra disks, whose serial numbers are `disk1`, `disk2`, …
     pub disks: Vec<u64>,
     /// A cloud-config, given to the machine on a disk.
@@ -37,6 +39,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             memory_mib: 1536,
+            processors: None,
             disks: vec![2 << 30; 4],
             cloud_config: None,
             command_line: String::new(),
@@ -97,6 +100,7 @@ impl Machine {
         let parts = Parts {
             lab,
             memory_mib: options.memory_mib,
+            processors: options.processors,
             command_line: &options.command_line,
             drives,
             incoming: None,

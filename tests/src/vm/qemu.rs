@@ -48,6 +48,7 @@ pub(super) enum Writes {
 pub(super) struct Parts<'a> {
     pub(super) lab: &'a Lab,
     pub(super) memory_mib: u32,
+    pub(super) processors: Option<usize>,
     pub(super) command_line: &'a str,
     pub(super) drives: Vec<Drive>,
     /// A saved machine's memory to start from.
@@ -212,7 +213,8 @@ fn arguments(parts: &Parts<'_>, directory: &Path) -> Vec<String> {
     .to_vec();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     let path = |name: &str| directory.join(name).display().to_string();
-    add("-smp", parts.lab.accelerator.processors().to_string());
+    let usual = parts.lab.accelerator.processors();
+    add("-smp", parts.processors.unwrap_or(usual).to_string());
     add("-m", parts.memory_mib.to_string());
     add("-kernel", parts.lab.kernel.display().to_string());
     add("-initrd", parts.lab.initrd.display().to_string());

@@ -125,6 +125,7 @@ impl Saved {
         let parts = Parts {
             lab: &self.lab,
             memory_mib: self.options.memory_mib,
+            processors: self.options.processors,
             command_line: &self.options.command_line,
             drives,
             incoming: Some(self.directory.join("memory")),
