@@ -212,7 +212,8 @@ fn streams_between_pools(guest: &Guest) -> Result<()> {
         configure "$mirror"
         until_ok 120 exported backup
         "#,
-    ).map(drop)
+    )
+    .map(drop)
 }
 
 fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
