@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use lazarette_core::control::{
-    ActTarget, Attached, ContextPhase, Progress, Request, Response, Scanned, SnapshotPhase,
+    ActTarget, Attached, ContextPhase, Origin, Progress, Request, Response, Scanned, SnapshotPhase,
     SnapshotStatus, VolumePhase, VolumeStatus,
 };
 use lazarette_core::manifest::{Action, ActionOn, Capability};
@@ -97,7 +97,12 @@ fn core() -> StandIn {
             status.contexts[1].kind = Kind::new("pools").unwrap();
             done(status)
         }
-        Request::VolumeInspect { name } if name.as_str() == "db" => done(database()),
+        Request::VolumeInspect { name } if name.as_str() == "db" => {
+            // What was declared is not lost with the volume.
+            let mut db = database();
+            db.origin = Origin::Created;
+            done(db)
+        }
         Request::VolumeInspect { name } => done(volume(name.as_str(), VolumePhase::Idle)),
         Request::VolumeSnapshot { name, .. } | Request::VolumeRollback { name, .. }
             if name.as_str() != "db" =>
