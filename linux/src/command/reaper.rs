@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -84,11 +86,31 @@ pub(super) struct Watched {
     slot: Slot,
 }
 
+/// How long a program may be open for writing before that is an error.
+const WRITTEN: Duration = Duration::from_secs(1);
+
+/// Spawns the child. A program that was written a moment ago may still be open for writing in a child
+/// of another thread, which has not come to its exec yet: that is over at once.
+fn spawn(command: &mut process::Command) -> io::Result<process::Child> {
+    let since = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && since.elapsed() < WRITTEN =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Starts `command` and registers the child before anybody can reap it.
 pub(super) fn start(command: &mut process::Command) -> io::Result<(process::Child, Watched)> {
     drop(sweep());
     let _not_reaping = STARTING.read().unwrap_or_else(PoisonError::into_inner);
-    let child = command.spawn()?;
+    let child = spawn(command)?;
     let pid = Pid::from_child(&child);
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,

@@ -291,3 +291,24 @@ fn two_programs_are_joined_by_a_pipe() {
     assert_eq!(written.stdout, b"");
     assert_eq!(written.stderr, b"said\n");
 }
+
+#[test]
+fn a_program_that_is_still_open_for_writing_is_waited_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("program");
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"#!/bin/sh\necho written\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let busy = std::process::Command::new(&path).spawn().unwrap_err();
+    assert_eq!(busy.kind(), std::io::ErrorKind::ExecutableFileBusy);
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(file);
+    });
+    assert_eq!(
+        Command::new(&path).run().unwrap().stdout_text(),
+        "written\n"
+    );
+    writer.join().unwrap();
+}
