@@ -48,6 +48,9 @@ impl Output {
 /// Where bytes of a running program go.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(Kind, &[u8]);
 
+/// How long the agent may read nothing before that is an error.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// A connection to the agent in a machine.
 pub(super) struct Agent {
     port: Mutex<UnixStream>,
@@ -60,6 +63,8 @@ impl Agent {
     pub(super) fn connect(socket: &Path) -> Result<Self> {
         let port = super::qemu::connect(socket)
             .with_context(|| format!("the agent's port {}", socket.display()))?;
+        // Where no agent reads, a writer must not wait for ever.
+        port.set_write_timeout(Some(SILENCE))?;
         let mut reader = port.try_clone()?;
         let jobs = Jobs::default();
         let receivers = jobs.clone();
