@@ -27,6 +27,8 @@ const DEAD: &str = "LAZARETTE_DEAD_CONTEXTS";
 const FEW: usize = 16;
 /// How often each is asked for.
 const LOOKS: usize = 100;
+/// How often each program is run.
+const RUNS: usize = 25;
 /// Between two looks, so that together they last longer than core lets pass between asking the
 /// plugins how they are, and see what that costs.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -136,9 +138,9 @@ impl Looks {
 struct Times(Vec<f64>);
 
 impl Times {
-    fn of(mut look: impl FnMut() -> Result<()>) -> Result<Self> {
-        let mut times = Vec::with_capacity(LOOKS);
-        for _ in 0..LOOKS {
+    fn of(count: usize, mut look: impl FnMut() -> Result<()>) -> Result<Self> {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
             let started = Instant::now();
             look()?;
             times.push(started.elapsed().as_secs_f64() * 1e3);
@@ -157,15 +159,15 @@ impl Times {
 fn looks(world: &World) -> Result<Looks> {
     let core = world.core.pid()?;
     let before = process::running_ms(core)?;
-    let answers = Times::of(|| answered().map(drop))?;
+    let answers = Times::of(LOOKS, || answered().map(drop))?;
     let work = (process::running_ms(core)? - before) / LOOKS as f64;
     let times = [
         ("core", answers),
-        ("list", Times::of(|| call("List", "{}").map(drop))?),
-        ("laz", Times::of(|| world.laz(&["status"]).map(drop))?),
+        ("list", Times::of(LOOKS, || call("List", "{}").map(drop))?),
+        ("laz", Times::of(RUNS, || world.laz(&["status"]).map(drop))?),
         (
             "docker",
-            Times::of(|| world.user.ok(&["volume", "ls", "-q"]).map(drop))?,
+            Times::of(RUNS, || world.user.ok(&["volume", "ls", "-q"]).map(drop))?,
         ),
     ];
     Ok(Looks { times, work })
