@@ -1,7 +1,7 @@
 //! Core's own beginning and end.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     lifecycle::a_damaged_state_is_refused_and_left_alone,
     lifecycle::case_07_a_required_volume_that_never_comes_does_not_stop_the_boot,
     lifecycle::a_core_that_is_stopped_leaves_everything_mounted,
-    lifecycle::a_dead_socket_of_a_kind_that_is_gone_is_taken_away,
+    lifecycle::a_kind_that_is_gone_does_not_hold_up_docker,
     lifecycle::drained_volumes_are_remembered,
 ];
 
@@ -119,11 +119,12 @@ fn a_core_that_is_stopped_leaves_everything_mounted(world: &mut World) -> Result
         .map(drop)
 }
 
-fn a_dead_socket_of_a_kind_that_is_gone_is_taken_away(world: &mut World) -> Result<()> {
-    // As a core leaves it that was killed, and whose image was then removed.
+fn a_kind_that_is_gone_does_not_hold_up_docker(world: &mut World) -> Result<()> {
+    // As a core leaves it that was killed, and whose image was then removed; Docker knows the driver.
     let socket = "/run/docker/plugins/gone.sock";
     drop(UnixListener::bind(socket)?);
     fs::write("/run/lazarette/doors/gone", "")?;
+    world.user.ok(&["volume", "ls", "-q"])?;
     // Of somebody else: not ours to remove.
     let foreign = "/run/docker/plugins/foreign.sock";
     drop(UnixListener::bind(foreign)?);
@@ -132,7 +133,11 @@ fn a_dead_socket_of_a_kind_that_is_gone_is_taken_away(world: &mut World) -> Resu
     let kept = fs::exists(foreign)?;
     fs::remove_file(foreign)?;
     ensure!(kept, "a foreign socket was removed");
-    ensure!(!fs::exists(socket)?, "the dead socket is still there");
+    UnixStream::connect(socket).context("nobody answers Docker for the kind that is gone")?;
+    let said = world
+        .user
+        .fails(&["volume", "create", "-d", "gone", "late"])?;
+    ensure!(said.contains("gone"), "{said}");
     world.settled().map(drop)
 }
 

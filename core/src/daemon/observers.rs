@@ -84,7 +84,7 @@ async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<Images> {
             },
         );
     }
-    doors.sweep();
+    doors.open_remembered().await;
     let problems = found.problems.into_iter().collect();
     Ok(Images { kinds, problems })
 }
@@ -152,24 +152,18 @@ impl Doors {
         fs::write(self.record.join(kind.as_str()), "")
     }
 
-    /// Takes away the sockets that a core that was killed has left for kinds that are served no
-    /// more: Docker would try each of them for 15 s whenever it lists volumes.
-    fn sweep(&self) {
-        for found in fs::read_dir(&self.record).into_iter().flatten().flatten() {
-            let kind = found.file_name().to_str().map(Kind::new);
-            let Some(Ok(kind)) = kind.filter(|k| !matches!(k, Ok(k) if self.open.contains_key(k)))
-            else {
-                continue;
-            };
-            let socket = self.socket(&kind);
-            if let Err(error) = fs::remove_file(&socket)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!("cannot remove {}: {error}", socket.display());
-                continue;
-            }
-            // Noted once more, if that kind comes back.
-            let _ = fs::remove_file(found.path());
+    /// Serves the kinds that an earlier core served and no image serves any longer: Docker remembers
+    /// each driver that it has seen as long as it runs, and would try its socket for 15 s whenever it
+    /// lists volumes. The record lies on a file system that ends with the machine's run.
+    async fn open_remembered(&mut self) {
+        let noted: Vec<Kind> = fs::read_dir(&self.record)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|found| Kind::new(found.file_name().to_str()?).ok())
+            .collect();
+        for kind in noted {
+            self.open(&kind, Scope::Local).await;
         }
     }
 }
