@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use lazarette_core::control::ContextPhase;
 use lazarette_tests::host::core::status;
 use lazarette_tests::host::programs::in_path;
 use lazarette_tests::host::{World, eventually, process};
 use rustix::process::Signal;
 
-use crate::{Case, wire_program};
+use crate::{Case, Skipped, wire_program};
 
 pub(crate) const CASES: &[Case] =
     &crate::cases![wire_program::a_program_in_python_is_a_plugin_like_any_other];
@@ -21,8 +21,7 @@ const CONTEXT: &str = "laz-context-board";
 
 fn a_program_in_python_is_a_plugin_like_any_other(world: &mut World) -> Result<()> {
     if in_path("python3").is_none() {
-        println!("skipped: needs python3");
-        return Ok(());
+        bail!(Skipped("needs python3".into()));
     }
     let directory = world.base.to_string_lossy().into_owned();
     let new = ["plugin", "new", "shelves", "--lang", "python"];
@@ -42,7 +41,7 @@ fn a_program_in_python_is_a_plugin_like_any_other(world: &mut World) -> Result<(
         ensure!(line(check), "{check} did not pass: {table}");
     }
 
-    let said = world.laz(&["plugin", "install", &image])?;
+    let said = world.laz(&["plugin", "install", "--yes", &image])?;
     ensure!(said.contains("shelves 1.0.0"), "{said}");
     world.set_config(
         "#cloud-config\nlazarette:\n  storage:\n    contexts:\n      \
