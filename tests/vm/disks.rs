@@ -110,9 +110,10 @@ fn without_the_pool(guest: &Guest) -> Result<()> {
         guest,
         "user Docker is not started, and the console and laz say why",
         r#"
-        told() { grep -q 'user-docker: waiting for its data root: nothing is mounted at /mnt/tank/docker' /var/log/lazarette/init.log; }
-        until_ok 200 told
-        until_ok 30 shows 'user Docker .*waits for its data root /mnt/tank/docker'
+        # The log goes on from boot to boot: this one's part of it.
+        told() { tac /var/log/lazarette/init.log | sed '/early-mounts: done/q' | grep 'user-docker: waiting for its data root: nothing is mounted at /mnt/tank/docker'; }
+        until_ok 240 told
+        until_ok 120 shows 'user Docker .*waits for its data root /mnt/tank/docker'
         until_ok 120 mounted /mnt/fast/data
         "#,
     )?;
