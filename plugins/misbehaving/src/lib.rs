@@ -160,7 +160,7 @@ impl Misbehaving {
         match self.behaviour.as_str() {
             "not-json" => Ok(b"{\"state\": healthy}".to_vec()),
             "no-utf8" => Ok(vec![b'"', 0xff, b'"']),
-            "wrong-shape" => ok(&json!({"state": "splendid"})),
+            "wrong-shape" => ok(&json!("splendid")),
             "unknown-field" => {
                 ok(&json!({"state": "healthy", "capasity": {"total": 2, "used": 1}}))
             }
