@@ -1,6 +1,5 @@
 //! LVM on real disks: volumes, what is refused, devices that are lost.
 
-mod copies;
 mod kills;
 mod pool;
 mod takeover;
