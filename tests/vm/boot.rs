@@ -80,11 +80,11 @@ fn boot_brings_up_all_parts_with_init_as_pid_1(guest: &Guest) -> Result<()> {
         same "$(stat -L -c %i /run/lazarette/view/mnt)" \
             "$(stat -L -c %i "/proc/$(engine_pid docker)/ns/mnt")" "user Docker's mount namespace"
         for name in media home; do
-            mounted /mnt/nas/$name | grep -q " - nfs4 nas.test:/srv/$name "
+            mounted /mnt/nas/$name | has " - nfs4 nas.test:/srv/$name "
         done
         ! grep /mnt/nas /proc/1/mountinfo || fail "the host sees the exports"
         same hello "$(docker run --rm busybox echo hello)" "a container's output"
-        laz status | grep -q '^nas.media  *nas  *mounted  */mnt/nas/media'
+        laz status | has '^nas.media  *nas  *mounted  */mnt/nas/media'
         "#,
     )?;
     Ok(())
@@ -159,7 +159,7 @@ fn the_doctor_the_logs_and_the_kinds_answer(guest: &Guest) -> Result<()> {
     guest.sh("laz logs tells something", "[ -n \"$(laz logs nas)\" ]")?;
     guest.sh(
         "laz kinds",
-        r#"laz kinds | grep -q '^nfs'; laz kinds nfs | grep -q rsize; laz config schema | grep -q '"rsize"'"#,
+        r#"laz kinds | has '^nfs'; laz kinds nfs | has rsize; laz config schema | has '"rsize"'"#,
     )?;
     guest.refused(
         "laz logs of nothing",

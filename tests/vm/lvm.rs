@@ -83,7 +83,7 @@ fn case_18_lvm_volumes_are_made_without_udev_and_removed_without_a_trace(
         within 120000 docker volume create -d lvm -o volume_group=fast -o size=400M -o fs=xfs -o label=db db > /dev/null
         ls /dev/mapper/fast-lz* > /dev/null
         same before "$(in_volume db 'echo before > /data/f; cat /data/f')" read
-        in_volume db "grep ' /data ' /proc/mounts" | grep -q '^/dev/mapper/fast-lz.* xfs .*nosuid,nodev'
+        in_volume db "grep ' /data ' /proc/mounts" | has '^/dev/mapper/fast-lz.* xfs .*nosuid,nodev'
         used() { lvm lvs --noheadings -o data_percent fast/pool | tr -d ' .'; }
         in_volume db 'dd if=/dev/zero of=/data/large bs=1M count=60 2> /dev/null; sync; rm /data/large; sync'
         before=$(used)
@@ -151,7 +151,7 @@ fn case_18_lvm_volumes_are_made_without_udev_and_removed_without_a_trace(
         no_trace
         printf '#cloud-config\n' > /tmp/none.yml
         laz config set /tmp/none.yml > /dev/null
-        inactive() { ! ls /dev/mapper | grep -q fast; }
+        inactive() { ! ls /dev/mapper | has fast; }
         until_ok 60 inactive
         "#,
     )?;
@@ -195,12 +195,12 @@ fn lvm_makes_groups_on_blank_devices_only_and_refuses_copies(guest: &Guest) -> R
         "a copy of a device is refused, unless it is said which is the right one",
         r#"
         laz config set /tmp/none.yml > /dev/null
-        inactive() { ! system-docker ps -aq --filter name=laz-context-fast | grep -q .; }
+        inactive() { ! system-docker ps -aq --filter name=laz-context-fast | has .; }
         until_ok 60 inactive
         dd if=${by}1 of=${by}4 bs=1M count=8 status=none
         context ""
         until_ok 90 shows 'context fast: .*there twice.*virtio-disk1.*virtio-disk4'
-        laz scan lvm | grep 'fast ' | grep -q 'there twice'
+        laz scan lvm | grep 'fast ' | has 'there twice'
         context ", devices: [${by}1, ${by}2]"
         healthy
         "#,
@@ -219,7 +219,7 @@ fn lvm_goes_on_without_a_device_and_names_it(guest: &Guest) -> Result<()> {
         docker volume create -d lvm -o volume_group=fast -o size=1800M -o type=linear first > /dev/null
         docker volume create -d lvm -o volume_group=fast -o size=1500M -o type=linear second > /dev/null
         for volume in mirror first second; do in_volume $volume "echo $volume > /data/f"; done
-        synced() { lvm lvs --noheadings -o sync_percent fast | grep -q 100.00; }
+        synced() { lvm lvs --noheadings -o sync_percent fast | has 100.00; }
         until_ok 60 synced
         for volume in mirror first second; do
             docker run -d --name on-$volume -v $volume:/data busybox sh -c \
@@ -231,7 +231,7 @@ fn lvm_goes_on_without_a_device_and_names_it(guest: &Guest) -> Result<()> {
         guest,
         "a disk is gone under load: the rest serves, and the disk is named",
         r#"
-        lies() { lvm lvs --noheadings --units m --nosuffix -o lv_size,devices fast | grep "^ *$1" | grep -q virtio-disk1; }
+        lies() { lvm lvs --noheadings --units m --nosuffix -o lv_size,devices fast | grep "^ *$1" | has virtio-disk1; }
         if lies 1800; then lost=first; else lost=second; fi
         echo $lost > /tmp/lost
         disk=$(basename "$(readlink -f ${by}1)")

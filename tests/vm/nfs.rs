@@ -51,7 +51,7 @@ fn case_17_locks_on_version_3_are_the_servers(guest: &Guest) -> Result<()> {
         until_ok 60 held
         status=0; timeout 60 docker run --rm $flock -v locks:/data busybox flock -n -E 9 /data/lock true || status=$?
         same 9 $status "the status of a second flock"
-        nas exec ls /var/lib/nfs/sm | grep -q . || fail "the server's statd watches no client"
+        nas exec ls /var/lib/nfs/sm | has . || fail "the server's statd watches no client"
         docker rm -f holder > /dev/null
         timeout 60 docker run --rm $flock -v locks:/data busybox flock /data/lock true
         docker volume rm locks > /dev/null

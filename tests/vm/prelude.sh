@@ -3,6 +3,14 @@ set -euo pipefail
 fail() { echo "$*" >&2; exit 1; }
 # same WANTED FOUND WHAT
 same() { [ "$1" = "$2" ] || fail "$3: wanted '$1', found '$2'"; }
+# has PATTERN: at the end of a pipe: a line is like that. Unlike `grep -q` it reads to the end: with
+# pipefail a command that still has something to say when nobody listens any more fails the pipe.
+has() {
+    local status=0
+    grep -q "$@" || status=$?
+    cat > /dev/null
+    return $status
+}
 # until_ok SECONDS COMMAND…: repeats the command until it succeeds.
 until_ok() {
     local until=$((SECONDS + $1))
@@ -60,7 +68,7 @@ hanging() {
     echo $count
 }
 # shows PATTERN: laz status has a line like that.
-shows() { laz status | grep -q -e "$1"; }
+shows() { laz status | has -e "$1"; }
 # The process of a service of init, such as user-docker.
 engine_pid() { cat "/run/$1.pid"; }
 core_pid() { pgrep -x laz-core; }

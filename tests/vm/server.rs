@@ -53,7 +53,7 @@ END
     guest.sh(
         "what needs it says so in time",
         r#"
-        unreachable() { laz status | grep '^nas ' | grep -q unreachable; }
+        unreachable() { laz status | grep '^nas ' | has unreachable; }
         until_ok 90 unreachable
         ! bounded 120 docker run --rm -v idle:/data busybox true 2> /tmp/said || fail "it ran without its server"
         grep -q nas /tmp/said || fail "the error does not name the server: $(cat /tmp/said)"
@@ -88,7 +88,7 @@ fn comes_back(guest: &Guest) -> Result<()> {
         nas unblock
         writes w0 /var/lib/lab/nas/srv/media/w0
         unharmed w0 /var/lib/lab/nas/srv/media/w0
-        healthy() { laz status | grep '^nas ' | grep -q healthy; }
+        healthy() { laz status | grep '^nas ' | has healthy; }
         until_ok 90 healthy
         "#,
     )?;

@@ -21,7 +21,7 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
         same media "$(docker volume create -d nfs -o server=nas.test -o export=/srv/media -o vers=4.2 media)" name
         same x "$(docker run --rm -v media:/data busybox sh -c 'echo x > /data/f; cat /data/f')" read
         same x "$(nas exec cat /srv/media/f)" "what the server holds"
-        docker volume ls | grep -q '^nfs  *media$'
+        docker volume ls | has '^nfs  *media$'
         "#,
     )?;
     let text = guest.sh("inspect", "docker volume inspect media")?;
@@ -33,14 +33,14 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
     ensure!(inspected[0]["Status"]["context"] == "nas", "{text}");
     guest.sh(
         "laz sees the same",
-        "laz volume ls | grep -q '^media '; laz volume inspect media | grep -q '\"context\": \"nas\"'",
+        "laz volume ls | has '^media '; laz volume inspect media | has '\"context\": \"nas\"'",
     )?;
     guest.sh(
         "in use: two containers, docker cp, removal refused",
         r#"
         docker run -d --name one -v media:/data busybox sleep 1000 > /dev/null
         docker run -d --name two -v media:/data:ro busybox sleep 1000 > /dev/null
-        docker cp one:/data/f - | tar -xO | grep -q x
+        docker cp one:/data/f - | tar -xO | has x
         ! docker exec two sh -c 'echo z > /data/f' 2> /dev/null || fail "read-only was not"
         ! docker volume rm media 2> /dev/null || fail "a volume in use was removed"
         ! laz volume rm --yes media 2> /dev/null || fail "laz removed a volume in use"
@@ -68,7 +68,7 @@ fn docker_volumes_come_work_and_go_without_a_trace(guest: &Guest) -> Result<()> 
         "a server that no context has gets a container of its own, which goes with the volume",
         r#"
         docker volume create -d nfs -o server=10.201.0.2 -o export=/srv/media other > /dev/null
-        docker run --rm -v other:/data busybox cat /data/f | grep -q x
+        docker run --rm -v other:/data busybox cat /data/f | has x
         same 2 "$(system-docker ps -q --filter name=laz-context | wc -l)" "storage containers"
         docker volume rm other > /dev/null
         only_nas() { [ "$(system-docker ps -a --filter name=laz-context --format '{{.Names}}')" = laz-context-nas ]; }
@@ -140,9 +140,9 @@ fn attach_and_detach_take_a_url(guest: &Guest) -> Result<()> {
         "attach by server",
         r#"
         laz attach nfs://nas.test/srv/media --name pictures
-        mounted /mnt/nas.test/pictures | grep -q ' - nfs4 nas.test:/srv/media '
+        mounted /mnt/nas.test/pictures | has ' - nfs4 nas.test:/srv/media '
         same x "$(docker run --rm -v /mnt/nas.test/pictures:/data busybox sh -c 'echo x > /data/f; cat /data/f')" read
-        laz status | grep -q '^pictures .* attached$'
+        laz status | has '^pictures .* attached$'
         "#,
     )?;
     guest.sh(
@@ -219,7 +219,7 @@ END
         docker compose up -d --force-recreate
         row=$(docker compose exec -T app grep ' /data ' /proc/mounts)
         case $row in *,vers=4.2,*) ;; *) fail "the mount in the container: $row" ;; esac
-        laz volume inspect site_data | grep -q '"vers": "4.2"'
+        laz volume inspect site_data | has '"vers": "4.2"'
         twice() { [ "$(nas exec cat /srv/media/composed/f | wc -l)" = 2 ]; }
         until_ok 30 twice
         "#,
@@ -235,7 +235,7 @@ END
         same "" "$(docker ps -aq)" "containers"
         nas exec test -e /srv/media/composed/f
         docker compose up -d
-        laz volume inspect site_data | grep -q '"vers": "4.1"'
+        laz volume inspect site_data | has '"vers": "4.1"'
         docker compose down -v
         "#,
     )?;

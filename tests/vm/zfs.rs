@@ -167,8 +167,9 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         in_tank zfs destroy -r tank/kept
         laz volume set back property=atime value=off > /dev/null
         laz pool scrub tank > /dev/null
-        laz pool status tank | grep -q virtio-disk2
-        until_ok 30 sh -c 'laz pool status tank | grep -q FINISHED'
+        laz pool status tank | has virtio-disk2
+        finished() { laz pool status tank | has FINISHED; }
+        until_ok 30 finished
         "#,
     )?;
     streams_between_pools(guest)?;
@@ -226,14 +227,14 @@ fn zfs_lost_disks_are_told_and_survived(guest: &Guest) -> Result<()> {
         writer grower db
         pull 2
         until_ok 180 shows '^tank .* degraded'
-        laz status | grep -q 'virtio-disk2.* is ' || fail "$(laz status)"
+        laz status | has 'virtio-disk2.* is ' || fail "$(laz status)"
         docker exec grower sh -c 'wc -l < /data/grower' > /tmp/before
         sleep 2
         [ "$(docker exec grower sh -c 'wc -l < /data/grower')" -gt "$(cat /tmp/before)" ] || fail "the writer waits"
         old=$(laz pool status tank | grep -o '/dev/disk/by-id/virtio-disk2[^" ]*' | head -n 1)
         laz pool replace --yes tank old="$old" new=${disk}3 > /dev/null
         up tank
-        laz pool status tank | grep -q virtio-disk3
+        laz pool status tank | has virtio-disk3
         docker rm -f grower > /dev/null
         "#,
     )?;
@@ -266,8 +267,8 @@ fn zfs_keys_quotas_and_full_pools_are_told_and_survived(guest: &Guest) -> Result
         ! docker run --rm -v vault:/data busybox true 2> /tmp/said || fail "mounted with a wrong key"
         mv /tmp/vault /etc/lazarette/secrets/tank/vault
         same secret "$(run vault 'cat /data/f')" unlocked
-        ! laz status --json | grep -q 'horse' || fail "the key is shown"
-        ! system-docker logs laz-context-tank 2>&1 | grep -q horse || fail "the key is logged"
+        ! laz status --json | has 'horse' || fail "the key is shown"
+        ! system-docker logs laz-context-tank 2>&1 | has horse || fail "the key is logged"
         "#,
     )?;
     sh(

@@ -76,7 +76,7 @@ const KILLING: &str = r#"
         done
         [ "$(laz volume snapshots -q kept | wc -l)" = "$(grep -c -e lzs- <<< "$there" || true)" ] || { echo "snapshots: $there" >&2; return 1; }
         for name in $(laz volume ls -q | grep -E '^k' || true); do
-            grep -e "lz-$(of "$name")" <<< "$there" | grep -q lazarette.ready || { echo "$name is not there" >&2; return 1; }
+            grep -e "lz-$(of "$name")" <<< "$there" | has lazarette.ready || { echo "$name is not there" >&2; return 1; }
         done
     }
     # No device is suspended, belongs to nothing, or waits for udev; no node is without a device.

@@ -29,7 +29,7 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         r#"
         laz scan lvm > /tmp/scan
         grep -q 'lvm:fast' /tmp/scan || fail "$(cat /tmp/scan)"
-        grep 'blank disk' /tmp/scan | grep -q virtio-disk2 || fail "$(cat /tmp/scan)"
+        grep 'blank disk' /tmp/scan | has virtio-disk2 || fail "$(cat /tmp/scan)"
         ! grep 'blank disk' /tmp/scan | grep virtio-disk1 || fail "a disk that is in use is shown as blank"
         ! ls /dev/mapper | grep fast || fail "looking has activated it"
         "#,
@@ -44,7 +44,7 @@ pub(super) fn lvm_takes_over_what_exists_and_leaves_it(guest: &Guest) -> Result<
         until_ok 30 view test -d /mnt/fast/data
         ! view test -e /mnt/fast/raw || fail "what has no file system is mounted"
         until_ok 60 laz detach fast
-        inactive() { ! ls /dev/mapper | grep -q fast; }
+        inactive() { ! ls /dev/mapper | has fast; }
         until_ok 60 inactive
         "#,
     )?;

@@ -42,18 +42,18 @@ pub(super) fn lvm_volumes_of_each_layout_and_an_encrypted_one_hold_what_is_writt
         r#"
         has() { lvm lvs --noheadings --units k --nosuffix -o "$1" fast | xargs -n 1 | sort | xargs; }
         same "linear raid,raid1 raid,raid5,raid5_ls striped" "$(has lv_layout)" layouts
-        lvm lvs --noheadings -o lv_layout,stripes,stripe_size --units k --nosuffix fast | grep -q -e 'striped *3 *32.00'
-        lvm lvs --noheadings -o lv_layout,stripes,lv_tags fast | grep raid5 | grep -e ' 3 ' | grep -q team/a
+        lvm lvs --noheadings -o lv_layout,stripes,stripe_size --units k --nosuffix fast | has -e 'striped *3 *32.00'
+        lvm lvs --noheadings -o lv_layout,stripes,lv_tags fast | grep raid5 | grep -e ' 3 ' | has team/a
         "#,
     )?;
     step(
         guest,
         "a cache on a device of one's choice, written through or not, and away again",
         r#"
-        laz volume cache linear device=${by}4 size=64M | grep -e writethrough > /dev/null
+        laz volume cache linear device=${by}4 size=64M | has -e writethrough
         cached() { laz pool ls | grep -e "cache.*$1"; }
         until_ok 60 cached writethrough
-        lvm lvs -a --noheadings -o lv_name,devices fast | grep _cvol | grep -e "${by}4" > /dev/null
+        lvm lvs -a --noheadings -o lv_name,devices fast | grep _cvol | has -e "${by}4"
         same a "$(in_volume linear 'cat /data/f')" "what was there before"
         laz volume resize linear 96M > /dev/null
         ! laz volume snapshot linear one 2> /tmp/said || fail "a snapshot of a cached volume was taken"
@@ -139,7 +139,7 @@ pub(super) fn lvm_sizes_and_devices_change_under_users(guest: &Guest) -> Result<
         laz pool devices fast > /tmp/devices
         ! grep $disk /tmp/devices || fail "it is still in"
         laz pool extend --yes fast devices=$disk
-        laz pool devices fast | grep -q $disk
+        laz pool devices fast | has $disk
         same kept "$(docker exec busy cat /ext/f)" "what was moved"
         docker rm -f busy > /dev/null
         "#,
@@ -151,7 +151,7 @@ pub(super) fn lvm_sizes_and_devices_change_under_users(guest: &Guest) -> Result<
         laz volume tag ext add=team/a,team/b > /dev/null
         laz volume tag ext remove=team/a > /dev/null
         tags() { lvm lvs --noheadings -o lv_tags fast | grep team; }
-        tags | grep -q team/b
+        tags | has team/b
         ! tags | grep team/a || fail "it was to be taken away"
         ! laz volume tag ext remove=lazarette.ready 2> /dev/null || fail "our own tag was taken away"
         until_ok 60 laz volume rm --yes ext

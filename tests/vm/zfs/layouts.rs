@@ -13,7 +13,7 @@ in_pool() { system-docker exec "laz-context-$1" "${@:2}"; }
 # row POOL DEVICE WORD: the pool's status has a row for the device with that word.
 row() {
     laz pool status "$1" > /tmp/row
-    grep -e "$2" /tmp/row | grep -q -w -e "$3"
+    grep -e "$2" /tmp/row | has -w -e "$3"
 }
 # leaf POOL NUMBER: the pool's device of that number, as zpool names it.
 leaf() { in_pool "$1" zpool status -P "$1" | awk '$1 ~ "^/dev/loop"  {print $1}' | sed -n "$2p"; }
@@ -123,7 +123,7 @@ pub(super) fn zfs_layouts_and_classes_of_devices_are_made_and_kept(guest: &Guest
         done
         importable > /tmp/found
         cat /tmp/found
-        grep -A 1 ' id: ' /tmp/found | grep -q 'state: DEGRADED' || fail "$(cat /tmp/found)"
+        grep -A 1 ' id: ' /tmp/found | has 'state: DEGRADED' || fail "$(cat /tmp/found)"
         "#,
     )?;
     Ok(())

@@ -63,14 +63,14 @@ pub(super) fn zfs_pools_are_taken_over_and_nothing_on_a_disk_is_lost(guest: &Gue
         r#"
         mkfs.ext4 -q -F ${disk}3
         configure "other: {kind: zfs, pool: other, create: {layout: stripe, devices: [${disk}3]}}"
-        refused() { laz status | grep -q 'virtio-disk3 is not blank: ext4'; }
+        refused() { laz status | has 'virtio-disk3 is not blank: ext4'; }
         until_ok 120 refused
         same ext4 "$(blkid -p -s TYPE -o value ${disk}3)" "what is on the disk"
         # Without a signature, bytes of which no tool knows what they are.
         wipefs -q --all ${disk}3
         before=$(dd if=${disk}3 bs=1M count=1 iflag=direct 2> /dev/null | md5sum)
         configure "other: {kind: zfs, pool: other, create: {layout: stripe, devices: [${disk}3], ashift: 12}}"
-        refused() { laz status | grep -q 'virtio-disk3 is not blank: data of an unknown kind'; }
+        refused() { laz status | has 'virtio-disk3 is not blank: data of an unknown kind'; }
         until_ok 120 refused
         same "$before" "$(dd if=${disk}3 bs=1M count=1 iflag=direct 2> /dev/null | md5sum)" "what is on the disk"
         laz scan zfs > /tmp/scan

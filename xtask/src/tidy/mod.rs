@@ -76,7 +76,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn check(tree: &Tree) -> Vec<Finding> {
-    let checks: [fn(&Tree) -> Vec<Finding>; 12] = [
+    let checks: [fn(&Tree) -> Vec<Finding>; 13] = [
         code::core_names_no_kind,
         code::nothing_loads_libraries_but_the_loader,
         code::unsafe_only_where_allowed,
@@ -89,6 +89,7 @@ fn check(tree: &Tree) -> Vec<Finding> {
         documents::links_lead_somewhere,
         documents::exist,
         scripts::negations_can_fail,
+        scripts::pipes_are_read_to_the_end,
     ];
     let findings: BTreeSet<Finding> = checks.iter().flat_map(|check| check(tree)).collect();
     findings.into_iter().collect()

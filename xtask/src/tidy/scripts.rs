@@ -23,6 +23,25 @@ pub(super) fn negations_can_fail(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// What writes to a pipe that nobody reads any more dies of it, which under `pipefail` fails the whole pipe:
+/// `grep -q` stops to read when it knows the answer.
+pub(super) fn pipes_are_read_to_the_end(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.ending_in("") {
+        // Only these scripts have `pipefail`, and `has`.
+        if !path.starts_with("tests/vm/") {
+            continue;
+        }
+        findings.extend(commands(text).into_iter().filter_map(|(line, command)| {
+            command.contains("| grep -q").then(|| {
+                let message = "`grep -q` at the end of a pipe fails it now and then; write `| has`";
+                Finding::new(path, line, message)
+            })
+        }));
+    }
+    findings
+}
+
 /// Lines with their numbers, from 1; those that go on in the next one (after `\`, `|`, `||` or `&&`)
 /// are one.
 fn commands(text: &str) -> Vec<(usize, String)> {
@@ -57,6 +76,24 @@ fn negated_for_nothing(command: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_that_is_not_read_to_the_end_is_found() {
+        let found =
+            |path: &str, text: &str| pipes_are_read_to_the_end(&Tree::of(&[(path, text)])).len();
+        assert_eq!(found("tests/vm/a.rs", "laz status | grep -q healthy"), 1);
+        assert_eq!(
+            found("tests/vm/a.rs", "laz status |\n    grep -q healthy"),
+            1
+        );
+        assert_eq!(found("tests/vm/a.rs", "laz status | has healthy"), 0);
+        assert_eq!(found("tests/vm/a.rs", "grep -q healthy /tmp/status"), 0);
+        assert_eq!(
+            found("os/lab/server", "laz status | grep -q healthy"),
+            0,
+            "no pipefail"
+        );
+    }
 
     fn found(text: &str) -> Vec<Option<usize>> {
         let tree = Tree::of(&[("tests/vm/a.rs", text)]);
