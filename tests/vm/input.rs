@@ -105,5 +105,33 @@ END
         nas exec test -e /srv/home/letters/f
         "#,
     )?;
+    guest.sh(
+        "a directory is set aside for volumes, but none that holds something",
+        r#"
+        view sh -c 'mkdir -p /full && touch /full/file'
+        cat > /tmp/roots.yml <<'END'
+lazarette:
+  storage:
+    mount_roots: [/srv, /full]
+    contexts: {nas: {kind: nfs, server: nas.test, exports: []}}
+    volumes:
+      letters: {context: nas, export: /srv/home, path: letters, mount: /srv/old/letters}
+      covers: {context: nas, export: /srv/home, path: letters, mount: /full/letters}
+END
+        laz config set /tmp/roots.yml
+        until_ok 60 mounted /srv/old/letters
+        until_ok 60 shows '/full.*is not empty'
+        view test -e /full/file
+        same x "$(docker run --rm -v /srv/old/letters:/data busybox cat /data/f)" "read below /srv"
+        ! view touch /srv/old/file 2> /dev/null || fail "the directory beside a volume can be written to"
+        kill -9 "$(core_pid)"
+        until_ok 60 shows '^letters .* mounted .*/srv/old/letters'
+        same 1 "$(view grep -c ' /srv/old/letters ' /proc/thread-self/mountinfo)" "mounts after core was killed"
+        echo '#cloud-config' | laz config set -
+        gone() { ! mounted /srv/old/letters; }
+        until_ok 60 gone
+        same "" "$(view ls -A /srv)" "left below /srv"
+        "#,
+    )?;
     Ok(())
 }

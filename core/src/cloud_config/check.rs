@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::explain::{self, Wrong, locate, unknown};
 use super::node::{Data, Finding, Node, Path};
-use super::{rules, schema};
+use super::{places, rules, schema};
 use crate::manifest::Manifest;
 use crate::name::Kind;
 
@@ -34,7 +34,7 @@ pub(super) fn check(document: &Node, kinds: &BTreeMap<Kind, Manifest>) -> Vec<Fi
         volumes(document, &structure, kinds, &mut findings);
     }
     volume_contexts(document, &mut findings);
-    rules::mounts(document, &mut findings);
+    places::mounts(document, &mut findings);
     findings
 }
 

@@ -534,9 +534,11 @@ fn of_two_mounts_in_each_others_way_the_first_one_stays() {
 #[test]
 fn a_data_root_is_where_its_volume_is_mounted_and_a_wrong_one_is_nowhere() {
     let storage = "  storage:\n    contexts:\n      nas: {kind: nfs, server: x}\n    volumes:\n      \
-                   own: {context: nas, mount: /mnt/engine}\n";
+                   own: {context: nas, mount: /mnt/engine}\n      \
+                   far: {context: nas, mount: /srv/engine}\n    mount_roots: [/srv]\n";
     for (said, path, problem) in [
         ("nas/own", "/mnt/engine", None),
+        ("nas/far", "/srv/engine", None),
         ("nas/listed", "/mnt/nas/listed", None),
         (
             "tank/own",

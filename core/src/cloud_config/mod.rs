@@ -24,6 +24,7 @@ mod model;
 mod node;
 mod options;
 mod outline;
+mod places;
 mod rules;
 mod schema;
 mod validate;
@@ -253,6 +254,7 @@ fn build(document: &Node, findings: &mut Vec<Finding>) -> CloudConfig {
             },
             storage: Storage {
                 contexts: parts.named(&check::contexts_path()),
+                mount_roots: parts.part(&Path::of(&["lazarette", "storage", "mount_roots"])),
                 volumes: parts.named(&check::volumes_path()),
             },
             console: parts.part(&Path::of(&["lazarette", "console"])),

@@ -104,6 +104,9 @@ pub struct UserDocker {
 pub struct Storage {
     /// The contexts, by name.
     pub contexts: BTreeMap<ContextName, Context>,
+    /// Empty directories beside `/mnt` that are set aside for volumes, such as `/srv`: a volume may be
+    /// mounted below each of them. What else is made there is not seen by user Docker.
+    pub mount_roots: Vec<String>,
     /// Volumes beyond those that the contexts list themselves, by name.
     pub volumes: BTreeMap<VolumeName, DeclaredVolume>,
 }
@@ -123,7 +126,7 @@ pub struct Context {
 pub struct DeclaredVolume {
     /// The context it lies in.
     pub context: ContextName,
-    /// Where it is mounted, below `/mnt`; none: `/mnt/<context>/<name>`.
+    /// Where it is mounted, below `/mnt` or one of `mount_roots`; none: `/mnt/<context>/<name>`.
     #[serde(default)]
     pub mount: Option<String>,
     /// Whether user Docker's start waits for it.

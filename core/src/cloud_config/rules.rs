@@ -1,16 +1,9 @@
-//! Rules that a JSON schema does not tell well: addresses, host names, mount paths.
+//! Rules that a JSON schema does not tell well: addresses, host names, arguments.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::node::{Data, Finding, Node, Path};
 use crate::name::{ContextName, VolumeName, quoted};
-
-/// Where every volume of the configuration is mounted.
-const ROOT: &str = "/mnt";
-/// The longest path the kernel takes, and the longest part of one.
-const LONGEST_PATH: usize = 4095;
-const LONGEST_PART: usize = 255;
 
 /// Checks what does not concern storage.
 pub(super) fn machine(document: &Node, findings: &mut Vec<Finding>) {
@@ -214,99 +207,4 @@ fn argument(text: &str) -> Result<(), String> {
         Some(c) => Err(format!("must not contain {c:?}")),
         None => Ok(()),
     }
-}
-
-/// Checks where volumes are to be mounted: below `/mnt`, no two in each other's way.
-pub(super) fn mounts(document: &Node, findings: &mut Vec<Finding>) {
-    let volumes = Path::of(&["lazarette", "storage", "volumes"]);
-    let contexts = Path::of(&["lazarette", "storage", "contexts"]);
-    let mut places: BTreeMap<String, Path> = BTreeMap::new();
-    // Of two that are in each other's way the one that was written first stays.
-    let mut written: Vec<_> = entries(document, &volumes).collect();
-    written.sort_by_key(|(_, node)| (node.origin.source, node.origin.line));
-    for (name, node) in written {
-        let field = |field: &str| node.entries()?.get(field)?.text();
-        let path = volumes.key(name);
-        let (place, path) = match (field("mount"), field("context")) {
-            (Some(mount), _) => (mount.to_owned(), path.key("mount")),
-            // A bad name has been told already.
-            (None, Some(context)) if VolumeName::new(name).is_ok() => {
-                (format!("{ROOT}/{context}/{name}"), path)
-            }
-            (None, _) => continue,
-        };
-        let context = place.strip_prefix("/mnt/").filter(|rest| {
-            let mut all = entries(document, &contexts);
-            all.any(|(context, _)| context == rest)
-        });
-        let wrong = match (mount_path(&place), context) {
-            (Err(message), _) => Some(message),
-            (Ok(()), Some(context)) => Some(format!(
-                "{place} is where the volumes of context `{context}` are mounted; choose another path below {ROOT}"
-            )),
-            (Ok(()), None) => in_the_way(&place, &places),
-        };
-        match wrong {
-            Some(message) => {
-                findings.push(Finding::new(document.origin_at(&path), path, message));
-            }
-            None => {
-                places.insert(place, path);
-            }
-        }
-    }
-}
-
-fn in_the_way(place: &str, places: &BTreeMap<String, Path>) -> Option<String> {
-    places.iter().find_map(|(other, path)| {
-        let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
-        let volume = path.keys().get(3).copied().unwrap_or_default().to_owned();
-        if place == other {
-            Some(format!(
-                "{place} is where volume `{volume}` is mounted already"
-            ))
-        } else if below(place, other) {
-            Some(format!(
-                "{place} lies inside volume `{volume}`, which is mounted at {other}"
-            ))
-        } else if below(other, place) {
-            Some(format!(
-                "{place} would cover volume `{volume}`, which is mounted at {other}"
-            ))
-        } else {
-            None
-        }
-    })
-}
-
-fn mount_path(text: &str) -> Result<(), String> {
-    let bad = |why: &str| {
-        Err(format!(
-            "{}: {why}; write one such as /mnt/data",
-            quoted(text)
-        ))
-    };
-    let Some(below) = text.strip_prefix("/mnt/").filter(|below| !below.is_empty()) else {
-        // docs/decisions/0010-mount-points-below-mnt.md says why, and what to do instead.
-        return bad(
-            "a mount path must lie below /mnt (containers may have it anywhere: -v /mnt/data:/srv)",
-        );
-    };
-    if text.len() > LONGEST_PATH {
-        return bad("the path is longer than 4095 bytes");
-    }
-    if text.contains(|c: char| c.is_control() || c == ',' || c == ':' || c == '\\') {
-        return bad("a mount path must not contain ',', ':', '\\' or control characters");
-    }
-    for part in below.split('/') {
-        match part {
-            "" => return bad("a mount path must not have empty parts or end with '/'"),
-            "." | ".." => return bad("a mount path must not contain '.' or '..' as a part"),
-            part if part.len() > LONGEST_PART => {
-                return bad("a part of the path is longer than 255 bytes");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

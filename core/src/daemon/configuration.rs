@@ -15,7 +15,7 @@ use crate::control::Problem;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::name::{ContextName, Kind, VolumeName};
-use crate::planner::{KindEntry, MNT, VolumeEntry};
+use crate::planner::{KindEntry, MNT, Place, VolumeEntry};
 
 /// The cloud-config in force.
 pub struct Configuration {
@@ -137,19 +137,34 @@ impl Configuration {
             )
         });
         let volumes = storage.volumes.iter().map(|(name, declared)| {
-            let path = match &declared.mount {
-                Some(mount) => mount.trim_start_matches(MNT).trim_matches('/').to_owned(),
-                None => format!("{}/{name}", declared.context),
-            };
             let options = Value::Object(declared.options.clone());
-            let is_data_root = data_root == Some(format!("{MNT}/{path}"));
+            let path = format!("{}/{name}", declared.context);
             let mut entry =
                 VolumeEntry::declared(declared.context.clone(), options, path, declared.read_only);
+            if let Some(mount) = &declared.mount {
+                entry.place = place(mount, &storage.mount_roots);
+            }
+            let is_data_root = data_root == Some(entry.target());
             entry.required = declared.required || is_data_root;
             (name.clone(), entry)
         });
         (contexts.collect(), volumes.collect())
     }
+}
+
+/// The place at `mount`, which the checks of the configuration have found to lie below `/mnt` or one of
+/// `roots`.
+fn place(mount: &str, roots: &[String]) -> Place {
+    let below = |root: &str| {
+        let path = mount.strip_prefix(root)?.strip_prefix('/')?;
+        Some(path.trim_matches('/').to_owned())
+    };
+    let elsewhere = roots.iter().find_map(|root| {
+        let path = below(root)?;
+        let root = root.clone();
+        Some(Place::Below { root, path })
+    });
+    elsewhere.unwrap_or_else(|| Place::Mnt(below(MNT).unwrap_or_default()))
 }
 
 /// Replaces a file as a whole, synced, or not at all. It may hold secrets: 0600.

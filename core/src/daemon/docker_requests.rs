@@ -14,10 +14,10 @@ use crate::planner::{Event, Place, VolumeEntry};
 
 impl Supervisor {
     /// The same for Docker, which asks only once none of its containers has the volume and knows
-    /// that better than a listing of a moment ago. What it cannot know is who uses a path below `/mnt`.
+    /// that better than a listing of a moment ago. What it cannot know is who uses a path such as `/mnt/…`.
     pub fn remove_for_docker(&mut self, name: VolumeName, reply: Reply<()>) {
         let removable = self.removable(&name).and_then(|volume| {
-            if let Place::Mnt(_) = volume.place {
+            if volume.place != Place::Docker {
                 not_in_use(&name, volume)?;
             }
             without_snapshots(&name, volume)

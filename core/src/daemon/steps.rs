@@ -339,7 +339,10 @@ impl Hands {
     async fn attach(&self, name: &VolumeName, volume: &VolumeEntry) -> Result<Outcome> {
         let (mounted, fd) = self.mount(volume).await?;
         let expected = Expected::new(&mounted, volume.read_only);
-        let attachment = self.view.attach(volume.target(), fd, expected).await?;
+        let attachment = self
+            .view
+            .attach(volume.root(), volume.target(), fd, expected)
+            .await?;
         self.say(
             volume,
             format!(
@@ -363,7 +366,10 @@ impl Hands {
             .await?;
         let (mounted, fd) = self.mount(volume).await?;
         let expected = Expected::new(&mounted, volume.read_only);
-        let attachment = self.view.replace(dead.target.clone(), fd, expected).await?;
+        let attachment = self
+            .view
+            .replace(volume.root(), dead.target.clone(), fd, expected)
+            .await?;
         let healed = self.heal_containers(name, volume, &dead).await;
         self.say(
             volume,
@@ -441,7 +447,9 @@ impl Hands {
     }
 
     async fn detach(&self, name: VolumeName, volume: &VolumeEntry) -> Result<Outcome> {
-        self.view.detach(volume.target(), volume.forced).await?;
+        self.view
+            .detach(volume.root(), volume.target(), volume.forced)
+            .await?;
         // Who waits for the mount to go need not wait for the plugin, too.
         let detached = Message::Event(Event::Detached(name));
         let _ = self.messages.send(detached);

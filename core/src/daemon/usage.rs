@@ -10,7 +10,7 @@ use super::supervisor::Supervisor;
 use super::user_engine::ContainerUse;
 use super::volume_api::Caller;
 use crate::name::VolumeName;
-use crate::planner::{Event, MNT, Millis};
+use crate::planner::{DOCKER_VOLUMES, Event, Millis};
 
 /// How long a container may take from the mount of its volumes until it is shown as running.
 const START: Millis = 60_000;
@@ -114,7 +114,7 @@ pub fn uses(container: &ContainerUse, name: &VolumeName, target: &str) -> bool {
             .source
             .strip_prefix(target)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        m.volume.as_deref() == Some(name.as_str()) || (below && target.starts_with(MNT))
+        m.volume.as_deref() == Some(name.as_str()) || (below && !target.starts_with(DOCKER_VOLUMES))
     })
 }
 

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lazarette_linux::mount::{self, DetachedMount, MountError, MountFacts, MountOptions};
 use lazarette_linux::mountinfo::MountTable;
 use lazarette_linux::namespace::MountNamespace;
 use lazarette_linux::process::Process;
-use lazarette_linux::view::{self, Rung, Rungs, Sharing, TargetRoot};
+use lazarette_linux::view::{self, Missing, Rung, Rungs, Sharing, TargetRoot};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -31,8 +31,8 @@ pub struct View {
 
 struct Parts {
     view: view::View,
-    mnt: TargetRoot,
-    docker: TargetRoot,
+    /// Those that are known already, by path.
+    roots: Mutex<BTreeMap<String, TargetRoot>>,
 }
 
 /// What a mount must be before it becomes visible.
@@ -75,19 +75,22 @@ impl View {
         })
     }
 
-    /// Places the mount `fd` at `target`; the same mount there already is fine.
+    /// Places the mount `fd` at `target`, below `root`; the same mount there already is fine.
     ///
     /// # Errors
-    /// `Plugin` if it is not as expected, `Busy` if something else is there.
+    /// `Plugin` if it is not as expected, `Busy` if something else is there, `InvalidArgument` if
+    /// `root` is new and would cover something.
     pub async fn attach(
         &self,
+        root: &str,
         target: String,
         fd: OwnedFd,
         expected: Expected,
     ) -> Result<Attachment> {
-        let parts = Arc::clone(&self.parts);
+        let (parts, root) = (Arc::clone(&self.parts), root.to_owned());
         blocking(limits::VIEW, "attaching the mount", move || {
-            let (root, relative) = parts.place(&target)?;
+            let relative = relative(&root, &target)?;
+            let root = parts.root(&root)?;
             let mount = DetachedMount::from_fd(fd);
             let attached = root
                 .attach(&relative, mount, &expected.expected, expected.options)
@@ -103,13 +106,15 @@ impl View {
     /// As [`attach`](Self::attach).
     pub async fn replace(
         &self,
+        root: &str,
         target: String,
         fd: OwnedFd,
         expected: Expected,
     ) -> Result<Attachment> {
-        let parts = Arc::clone(&self.parts);
+        let (parts, root) = (Arc::clone(&self.parts), root.to_owned());
         blocking(limits::VIEW, "replacing the mount", move || {
-            let (root, relative) = parts.place(&target)?;
+            let relative = relative(&root, &target)?;
+            let root = parts.root(&root)?;
             let mount = DetachedMount::from_fd(fd);
             let replaced = root
                 .replace(&relative, mount, &expected.expected, expected.options)
@@ -161,10 +166,13 @@ impl View {
     ///
     /// # Errors
     /// `Busy` if something in the view uses it, `Unreachable` if its server does not let it go.
-    pub async fn detach(&self, target: String, lazily: bool) -> Result<()> {
-        let parts = Arc::clone(&self.parts);
+    pub async fn detach(&self, root: &str, target: String, lazily: bool) -> Result<()> {
+        let (parts, root) = (Arc::clone(&self.parts), root.to_owned());
         blocking(limits::VIEW, "unmounting", move || {
-            let (root, relative) = parts.place(&target)?;
+            let relative = relative(&root, &target)?;
+            let Some(root) = parts.root_if(&root, Missing::Leave)? else {
+                return Ok(());
+            };
             let rungs = Rungs::up_to(if lazily { Rung::Lazy } else { Rung::Force });
             root.detach(&relative, rungs).map_err(explain)?;
             Ok(())
@@ -172,7 +180,7 @@ impl View {
         .await
     }
 
-    /// What is mounted below the two target roots.
+    /// What is mounted below all target roots, also those that nobody asks for any more.
     ///
     /// # Errors
     /// `Internal` if the mount table cannot be read.
@@ -180,7 +188,7 @@ impl View {
         let parts = Arc::clone(&self.parts);
         blocking(limits::VIEW, "reading the view's mounts", move || {
             let table = parts.view.mount_table().map_err(explain)?;
-            Ok(observed(&table, [MNT, DOCKER_VOLUMES]))
+            Ok(observed(&table))
         })
         .await
     }
@@ -193,32 +201,47 @@ impl Parts {
             Err(_) => MountNamespace::create_pinned(pin).map_err(|e| no_view(&e))?,
         };
         let view = view::View::open(namespace, Path::new(STAGING)).map_err(|e| no_view(&e))?;
-        let root = |path, sharing| {
-            view.target_root(Path::new(path), sharing)
-                .map_err(|e| no_view(&e))
-        };
-        let (mnt, docker) = (
-            root(MNT, Sharing::Shared)?,
-            root(DOCKER_VOLUMES, Sharing::Private)?,
-        );
-        Ok(Self { view, mnt, docker })
+        let mut roots = BTreeMap::new();
+        for (path, sharing) in [(MNT, Sharing::Shared), (DOCKER_VOLUMES, Sharing::Private)] {
+            let root = view.target_root(Path::new(path), sharing);
+            roots.insert(path.to_owned(), root.map_err(|e| no_view(&e))?);
+        }
+        Ok(Self {
+            view,
+            roots: Mutex::new(roots),
+        })
     }
 
-    fn place(&self, target: &str) -> Result<(&TargetRoot, PathBuf)> {
-        let below = |root: &str| {
-            target
-                .strip_prefix(root)?
-                .strip_prefix('/')
-                .map(PathBuf::from)
-        };
-        match (below(MNT), below(DOCKER_VOLUMES)) {
-            (Some(relative), _) => Ok((&self.mnt, relative)),
-            (_, Some(relative)) => Ok((&self.docker, relative)),
-            _ => Err(Error::internal(format!(
-                "{target} lies below none of our directories"
-            ))),
-        }
+    /// The target root at `path`, made if need be.
+    fn root(&self, path: &str) -> Result<TargetRoot> {
+        let root = self.root_if(path, Missing::MakeOnEmpty)?;
+        Ok(root.expect("a missing target root is made"))
     }
+
+    fn root_if(&self, path: &str, missing: Missing) -> Result<Option<TargetRoot>> {
+        let known = || self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = known().get(path) {
+            return Ok(Some(root.clone()));
+        }
+        let opened = self
+            .view
+            .target_root_if(Path::new(path), Sharing::Shared, missing)
+            .map_err(|error| {
+                explain(error)
+                    .remedy("empty the directory, or choose another one in storage.mount_roots")
+            })?;
+        known().extend(opened.clone().map(|root| (path.to_owned(), root)));
+        Ok(opened)
+    }
+}
+
+fn relative(root: &str, target: &str) -> Result<PathBuf> {
+    let below = target
+        .strip_prefix(root)
+        .and_then(|rest| rest.strip_prefix('/'));
+    below
+        .map(PathBuf::from)
+        .ok_or_else(|| Error::internal(format!("{target} does not lie below {root}")))
 }
 
 fn attachment(target: String, source: String, facts: &MountFacts) -> Attachment {
@@ -231,12 +254,12 @@ fn attachment(target: String, source: String, facts: &MountFacts) -> Attachment 
     }
 }
 
-/// The topmost mount at each path below `roots`. Sub-mounts of a volume are part of it.
-fn observed(table: &MountTable, roots: [&str; 2]) -> BTreeMap<String, Attachment> {
+/// The topmost mount at each path below a target root. Sub-mounts of a volume are part of it.
+fn observed(table: &MountTable) -> BTreeMap<String, Attachment> {
     let mut found: BTreeMap<String, Attachment> = BTreeMap::new();
-    for root in roots {
-        let on_root = table.top_at(Path::new(root)).map(|row| row.id);
-        for row in table.below(Path::new(root)) {
+    for root in view::target_roots(table) {
+        let on_root = table.top_at(root).map(|row| row.id);
+        for row in table.below(root) {
             // A path that is no text was not made by core.
             let Some(target) = row.target.to_str() else {
                 continue;

@@ -483,7 +483,7 @@ impl World {
 }
 
 impl VolumeEntry {
-    /// A declared volume, of which nothing has been observed.
+    /// A declared volume below `/mnt`, of which nothing has been observed.
     pub fn declared(
         context: ContextName,
         options: serde_json::Value,

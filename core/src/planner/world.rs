@@ -150,6 +150,13 @@ pub const DOCKER_VOLUMES: &str = "/run/lazarette/volumes";
 pub enum Place {
     /// Below `/mnt`, while it exists; the path relative to it (`nas/media`).
     Mnt(String),
+    /// Below another directory that is set aside for volumes, while it exists.
+    Below {
+        /// The absolute path of that directory (`/srv`).
+        root: String,
+        /// The path relative to it (`db`).
+        path: String,
+    },
     /// Below the directory for Docker's volumes, while a container uses it.
     Docker,
 }
@@ -225,14 +232,23 @@ impl VolumeEntry {
     pub fn should_be_attached(&self) -> bool {
         self.wanted
             && self.rollback.is_none()
-            && (matches!(self.place, Place::Mnt(_)) || !self.holds.is_empty())
+            && (self.place != Place::Docker || !self.holds.is_empty())
     }
 
     /// The absolute path in the view where it is, or would be, mounted.
     pub fn target(&self) -> String {
         match &self.place {
-            Place::Mnt(path) => format!("{MNT}/{path}"),
-            Place::Docker => format!("{DOCKER_VOLUMES}/{}", self.id),
+            Place::Mnt(path) | Place::Below { path, .. } => format!("{}/{path}", self.root()),
+            Place::Docker => format!("{}/{}", self.root(), self.id),
+        }
+    }
+
+    /// The directory of core's in the view that holds [`target`](Self::target).
+    pub fn root(&self) -> &str {
+        match &self.place {
+            Place::Mnt(_) => MNT,
+            Place::Below { root, .. } => root,
+            Place::Docker => DOCKER_VOLUMES,
         }
     }
 

@@ -47,11 +47,11 @@ pub use detach::{Detached, Rung, Rungs};
 pub(crate) use replace::BENEATH;
 pub use replace::{Replaced, Way};
 pub use session::{Attached, Attachment, Session};
-pub use target_root::{Prepared, Sharing, TargetRoot};
+pub use target_root::{Missing, Prepared, Sharing, TargetRoot};
 
 use crate::beneath;
 use crate::mount::{DetachedMount, Expected, Lookup, MountError, MountFacts, MountOptions, system};
-use crate::mountinfo::MountTable;
+use crate::mountinfo::{MountRow, MountTable};
 use crate::namespace::{Inside, MountNamespace, OURS, Resident};
 
 /// How long work that cannot block may take at most; passing it means that the kernel hangs.
@@ -114,7 +114,23 @@ impl View {
     /// # Errors
     /// When `path` cannot be made or mounted on.
     pub fn target_root(&self, path: &Path, sharing: Sharing) -> Result<TargetRoot, MountError> {
-        TargetRoot::open(self, path, sharing)
+        let root = TargetRoot::open(self, path, sharing, Missing::Make)?;
+        Ok(root.expect("a missing target root is made"))
+    }
+
+    /// The target root at `path` in the view, with what `missing` says where there is none; none if
+    /// it is left so.
+    ///
+    /// # Errors
+    /// As [`View::target_root`]; [`MountError::BadPath`] when one would cover something
+    /// ([`Missing::MakeOnEmpty`]).
+    pub fn target_root_if(
+        &self,
+        path: &Path,
+        sharing: Sharing,
+        missing: Missing,
+    ) -> Result<Option<TargetRoot>, MountError> {
+        TargetRoot::open(self, path, sharing, missing)
     }
 
     /// Looks at `mount` in the staging directory and gives it back as one that may be placed in a
@@ -152,6 +168,17 @@ impl View {
         };
         self.resident.run(LIMIT, run)?
     }
+}
+
+/// Where in the mount table of a view its target roots are, also those that another process has made.
+pub fn target_roots(table: &MountTable) -> impl Iterator<Item = &Path> {
+    // Other tmpfs of ours are writable for us.
+    let ours = |row: &&MountRow| is_ours(row) && row.has_option("ro");
+    table
+        .rows
+        .iter()
+        .filter(ours)
+        .map(|row| row.target.as_path())
 }
 
 /// Mounts a new tmpfs of ours on the directory at `path` (made if need be) in the namespace of this
@@ -198,7 +225,9 @@ fn find_ours(inside: &Inside, path: &Path) -> Result<Option<MountFacts>, MountEr
         .mount_table()
         .map_err(system(path, "reading the mount table"))?;
     let row = table.top_at(path);
-    Ok(row
-        .filter(|row| row.source == OURS && row.fs_type == "tmpfs" && row.root == Path::new("/"))
-        .map(MountFacts::of_row))
+    Ok(row.filter(|row| is_ours(row)).map(MountFacts::of_row))
+}
+
+fn is_ours(row: &MountRow) -> bool {
+    row.source == OURS && row.fs_type == "tmpfs" && row.root == Path::new("/")
 }

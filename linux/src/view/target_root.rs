@@ -1,6 +1,8 @@
 //! The tmpfs below which mounts are placed: read-only for everybody in the view, writable for us.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +23,17 @@ pub enum Sharing {
     Private,
     /// Yes: containers with `-v /mnt:/mnt:rslave` see later mounts. Each mount itself stays private.
     Shared,
+}
+
+/// What becomes of a directory on which there is no target root yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// One is mounted on it.
+    Make,
+    /// One is mounted on it if it is empty, so that nothing is covered.
+    MakeOnEmpty,
+    /// It stays as it is.
+    Leave,
 }
 
 /// What preparing a directory came to.
@@ -49,10 +62,15 @@ struct Inner {
 }
 
 impl TargetRoot {
-    pub(super) fn open(view: &View, path: &Path, sharing: Sharing) -> Result<Self, MountError> {
+    pub(super) fn open(
+        view: &View,
+        path: &Path,
+        sharing: Sharing,
+        missing: Missing,
+    ) -> Result<Option<Self>, MountError> {
         let target = path.to_owned();
-        let (root, writable) = view.run(move |session| open_here(session, &target, sharing))?;
-        Ok(Self {
+        let opened = view.run(move |session| open_here(session, &target, sharing, missing))?;
+        Ok(opened.map(|(root, writable)| Self {
             inner: Arc::new(Inner {
                 view: view.clone(),
                 path: path.to_owned(),
@@ -60,7 +78,7 @@ impl TargetRoot {
                 root,
                 writable,
             }),
-        })
+        }))
     }
 
     /// Where it is mounted in the view.
@@ -184,13 +202,20 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Finds the target root at `path`, or makes it, and opens it both ways.
+/// Finds the target root at `path`, or does with the directory what `missing` says, and opens it both
+/// ways.
 fn open_here(
     session: &Session,
     path: &Path,
     sharing: Sharing,
-) -> Result<(OwnedFd, OwnedFd), MountError> {
+    missing: Missing,
+) -> Result<Option<(OwnedFd, OwnedFd)>, MountError> {
     if find_ours(session.inside(), path)?.is_none() {
+        match missing {
+            Missing::Leave => return Ok(None),
+            Missing::Make => {}
+            Missing::MakeOnEmpty => refuse_to_cover(path)?,
+        }
         mount_tmpfs(path, "0755", true)?;
     }
     // All of this is on our tmpfs: opening it asks no server.
@@ -225,5 +250,19 @@ fn open_here(
         ours,
         "making our clone of the target root writable",
     )?;
-    Ok((root, writable))
+    Ok(Some((root, writable)))
+}
+
+/// A directory that is not there covers nothing.
+fn refuse_to_cover(path: &Path) -> Result<(), MountError> {
+    let read = system(path, "reading the directory");
+    match fs::read_dir(path).map(|mut entries| entries.next().transpose()) {
+        Ok(Ok(None)) => Ok(()),
+        Ok(Ok(Some(_))) => Err(MountError::BadPath {
+            path: path.to_owned(),
+            reason: "it is not empty, and volumes mounted there would cover what it holds",
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(Err(error)) | Err(error) => Err(read(error)),
+    }
 }

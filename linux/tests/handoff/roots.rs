@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lazarette_linux::mount::{MountError, MountOptions};
 use lazarette_linux::namespace::{MountNamespace, NamespaceError};
-use lazarette_linux::view::{Prepared, Rungs, Sharing, View};
+use lazarette_linux::view::{Missing, Prepared, Rungs, Sharing, View, target_roots};
 
 use crate::fixture::{Fixture, errno, is_root, names, namespace, tmpfs};
 
@@ -262,4 +262,47 @@ fn an_unfinished_hand_off_is_cleared_when_the_view_is_opened_again() {
     let view = View::open(namespace, &staging).unwrap();
     let table = view.mount_table().unwrap();
     assert_eq!(table.below(&staging).count(), 1);
+}
+
+#[test]
+fn a_directory_is_set_aside_only_where_nothing_is_covered() {
+    let Some(fixture) = Fixture::new() else {
+        return;
+    };
+    let view = fixture.root.view().clone();
+    let place = |name: &str| fixture.target("").parent().unwrap().join(name);
+    let (empty, full) = (place("empty"), place("full"));
+    let made = (empty.clone(), full.clone());
+    fixture.in_view(move |_| {
+        std::fs::create_dir(&made.0).unwrap();
+        std::fs::create_dir(&made.1).unwrap();
+        std::fs::write(made.1.join("file"), "x").unwrap();
+    });
+    let open = |path: &Path, missing| view.target_root_if(path, Sharing::Shared, missing);
+    assert!(open(&empty, Missing::Leave).unwrap().is_none());
+    let refused = open(&full, Missing::MakeOnEmpty).unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+    for fresh in [&empty, &place("absent/deep")] {
+        let root = open(fresh, Missing::MakeOnEmpty).unwrap().unwrap();
+        let mount = fixture.tmpfs("hello");
+        root.attach(Path::new("a"), mount, &tmpfs(), MountOptions::default())
+            .unwrap();
+        // Found again now that it holds something.
+        let again = open(fresh, Missing::MakeOnEmpty).unwrap().unwrap();
+        assert!(again.is_mounted(Path::new("a")).unwrap());
+    }
+    let table = view.mount_table().unwrap();
+    let found: Vec<_> = target_roots(&table).collect();
+    for (path, is_one) in [
+        (fixture.target(""), true),
+        (empty, true),
+        (place("absent/deep"), true),
+        (full, false),
+        (place("staging"), false),
+    ] {
+        let is_found = found
+            .iter()
+            .any(|root| path.components().eq(root.components()));
+        assert_eq!(is_found, is_one, "{path:?} {found:?}");
+    }
 }
