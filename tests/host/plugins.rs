@@ -31,7 +31,10 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
         &directory,
     ])?;
     let project = world.base.join("boxes");
-    let first = pack(world, &project, "1.0.0", &[])?;
+    // What the recipe of the project begins with.
+    world.user.ok(&["tag", "base", "debian:trixie-slim"])?;
+    let recipe = project.to_string_lossy().into_owned();
+    let first = pack(world, &project, "1.0.0", &["--recipe", &recipe])?;
     ensure!(first == "lazarette-plugin-boxes:1.0.0", "{first}");
     let file = world.base.join("boxes.tar");
     let output = file.to_string_lossy().into_owned();
@@ -39,7 +42,7 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
         world,
         &project,
         "2.0.0",
-        &["--tag", "boxes:two", "--output", &output],
+        &["--base", "base", "--tag", "boxes:two", "--output", &output],
     )?;
 
     it_keeps_the_contract_in_its_container(world, &first)?;
@@ -125,7 +128,7 @@ fn pack(world: &World, project: &Path, version: &str, more: &[&str]) -> Result<S
     process::succeeded("make", &made)?;
     let plugin: PathBuf = project.join("plugin.so");
     let output = Command::new(&world.programs.laz)
-        .args(["plugin", "pack", "--base", "base"])
+        .args(["plugin", "pack"])
         .args(more)
         .arg(plugin)
         .env(

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lazarette_core::control::ContextPhase;
 use lazarette_tests::host::core::status;
 use lazarette_tests::host::programs::in_path;
@@ -28,6 +28,8 @@ fn a_program_in_python_is_a_plugin_like_any_other(world: &mut World) -> Result<(
     world.laz(&[&new[..], &["--directory", &directory]].concat())?;
     let program = world.base.join("shelves/plugin.py");
     world.add_python_base(&program)?;
+    // What the recipe of the project begins with.
+    world.user.ok(&["tag", "python", "python:3-slim"])?;
     let image = pack(world, &program)?;
     ensure!(image == "lazarette-plugin-shelves:1.0.0", "{image}");
     // Its own directory outlives its container.
@@ -63,7 +65,8 @@ fn a_program_in_python_is_a_plugin_like_any_other(world: &mut World) -> Result<(
 
 fn pack(world: &World, program: &Path) -> Result<String> {
     let output = Command::new(&world.programs.laz)
-        .args(["plugin", "pack", "--base", "python"])
+        .args(["plugin", "pack", "--recipe"])
+        .arg(program.parent().context("a project is a directory")?)
         .arg(program)
         .env(
             "DOCKER_HOST",
