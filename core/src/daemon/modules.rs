@@ -157,18 +157,9 @@ impl Hands {
             .cause(e)
             .remedy(remedy)
         })?;
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        };
-        let short = id.trim_start_matches("sha256:").chars().take(16);
+        let short: String = id.trim_start_matches("sha256:").chars().take(16).collect();
         let state = self.settings.state.join(BUILT);
-        Ok(state
-            .join(kernel.chars().map(plain).collect::<String>())
-            .join(short.map(plain).collect::<String>()))
+        Ok(state.join(plain(kernel)).join(plain(&short)))
     }
 
     async fn build(
@@ -202,6 +193,14 @@ impl Hands {
         order(output)?;
         fs::write(output.join(COMPLETE), "").map_err(fail)
     }
+}
+
+/// A name for a file: a kernel's release stays as uname(1) says it (6.12.48+deb13-amd64).
+fn plain(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    name.chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect()
 }
 
 /// The files in a builder's output, in the order of loading.
@@ -287,6 +286,13 @@ mod tests {
         }
         let wanted = ["zfs", "ext4", "ext", "nodev"].map(String::from);
         assert_eq!(kernel.missing(&wanted), ["zfs", "ext", "nodev"]);
+    }
+
+    #[test]
+    fn what_was_built_lies_below_the_kernels_release() {
+        let debian = "6.12.48+deb13-cloud-amd64";
+        assert_eq!(plain(debian), debian);
+        assert_eq!(plain("6.1/../x y"), "6.1_.._x_y");
     }
 
     #[test]
