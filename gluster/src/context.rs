@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lazarette_plugin::directory;
 use lazarette_plugin::linux::mount::{Expected, MountError, MountRoot};
+use lazarette_plugin::locks::Locks;
 use lazarette_plugin::serde_json::{Value, json};
 use lazarette_plugin::values::{Flag, Subdirectory};
 use lazarette_plugin::{
@@ -34,6 +35,7 @@ pub struct Gluster {
     pub(crate) source: Source,
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) management: Management,
+    locks: Locks,
     monitor: Monitor,
     watch: Watch,
 }
@@ -96,6 +98,7 @@ impl StorageContext for Gluster {
 
     /// Makes the volume's directory. A volume that is all of the Gluster volume is there already.
     fn create(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Created> {
+        let _held = self.locks.hold(call, volume.id)?;
         let Some(path) = &volume.options.path else {
             return self
                 .limit(call, &volume.options)
@@ -118,6 +121,7 @@ impl StorageContext for Gluster {
 
     /// Deletes the volume's directory if its options say so. A Gluster volume is never deleted.
     fn remove(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Removed> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.mounts.release(volume.id);
         let options = &volume.options;
         let delete = options.on_remove == Some(OnRemove::Delete);
@@ -237,6 +241,7 @@ impl Gluster {
             config,
             source,
             mounts,
+            locks: Locks::default(),
             monitor,
             watch,
         })

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lazarette_plugin::locks::Locks;
 use lazarette_plugin::serde_json::{Value, json};
 use lazarette_plugin::{
     Action, Call, Capabilities, Capability, CloneSource, Created, Error, Found, Health, Host,
@@ -14,7 +15,6 @@ use lazarette_plugin::{
 use crate::file_system::FileSystem;
 use crate::group::{self, Group};
 use crate::health::Monitor;
-use crate::locks::Locks;
 use crate::lvm::{DIRECTORY, Lvm, Time};
 use crate::options::{Config, VolumeOptions};
 use crate::programs::Programs;

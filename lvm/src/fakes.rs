@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use lazarette_plugin::locks::Locks;
 use lazarette_plugin::serde_json::{self, Value, json};
 use lazarette_plugin::{Call, Host, Level, Sink};
 
 use crate::context::Inner;
 use crate::group::Group;
-use crate::locks::Locks;
 use crate::lvm::Lvm;
 use crate::programs::Programs;
 use crate::report;

@@ -37,7 +37,6 @@ mod encryption;
 mod fakes;
 mod group;
 mod health;
-mod locks;
 mod lvm;
 mod make;
 mod message;

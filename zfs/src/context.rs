@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lazarette_plugin::locks::Locks;
 use lazarette_plugin::serde_json::{Value, json};
 use lazarette_plugin::{
     Action, Call, Capabilities, Capability, CloneSource, Created, Error, Found, Health, Host,
@@ -26,6 +27,7 @@ const MODULE_BUILDER: &str = "lazarette/zfs-module";
 pub struct Zfs {
     config: Config,
     datasets: Datasets,
+    locks: Locks,
     monitor: Monitor,
 }
 
@@ -95,10 +97,12 @@ impl StorageContext for Zfs {
     }
 
     fn create(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Created> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.create(call, volume)
     }
 
     fn remove(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Removed> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.remove(call, volume)
     }
 
@@ -145,6 +149,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<Created> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.snapshot(call, volume, snapshot)
     }
 
@@ -154,6 +159,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<Removed> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.remove_snapshot(call, volume, snapshot)
     }
 
@@ -163,6 +169,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<()> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.rollback(call, volume, snapshot)
     }
 
@@ -172,10 +179,12 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         source: &CloneSource<VolumeOptions>,
     ) -> Result<Created> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.clone(call, volume, source)
     }
 
     fn resize(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<()> {
+        let _held = self.locks.hold(call, volume.id)?;
         self.datasets.resize(call, volume)
     }
 
@@ -241,6 +250,7 @@ impl Zfs {
         Ok(Self {
             config,
             datasets,
+            locks: Locks::default(),
             monitor,
         })
     }

@@ -58,6 +58,7 @@
 
 pub mod directory;
 pub mod fuse;
+pub mod locks;
 pub mod mount;
 pub mod values;
 

@@ -1,26 +1,40 @@
-//! One call at a time works on a volume.
+//! One call at a time works on a volume. Core sees to that, too, but a call of a core that has died may
+//! still be at work when the next core has the volume removed.
 
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use lazarette_plugin::{Call, Error, ErrorKind, Result, VolumeId};
+use crate::{Call, Error, ErrorKind, Result, VolumeId};
 
 /// The volumes that calls work on.
+///
+/// ```
+/// use lazarette_plugin::{Call, Result, VolumeId, locks::Locks};
+///
+/// fn remove(locks: &Locks, call: &Call, volume: VolumeId) -> Result<()> {
+///     let _held = locks.hold(call, volume)?;
+///     // Whatever was being made of it is made by now.
+///     Ok(())
+/// }
+/// ```
 #[derive(Default)]
-pub(crate) struct Locks {
+pub struct Locks {
     held: Mutex<BTreeSet<VolumeId>>,
     freed: Condvar,
 }
 
 /// A volume that nobody else works on as long as this lives.
-pub(crate) struct Held<'a> {
+pub struct Held<'a> {
     locks: &'a Locks,
     id: VolumeId,
 }
 
 impl Locks {
     /// Waits until nobody works on the volume, as long as the call may take.
-    pub(crate) fn hold(&self, call: &Call, id: VolumeId) -> Result<Held<'_>> {
+    ///
+    /// # Errors
+    /// `Busy` once that has passed.
+    pub fn hold(&self, call: &Call, id: VolumeId) -> Result<Held<'_>> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut held, waited) = self
             .freed
@@ -51,8 +65,24 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fakes::call_of;
+    use crate::{Level, Sink};
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn cancelled(&self, _: u64) -> bool {
+            false
+        }
+        fn log(&self, _: Level, _: &str) {}
+        fn progress(&self, _: u64, _: &str, _: Option<f32>) {}
+        fn changed(&self) {}
+    }
+
+    fn call_of(limit: Duration) -> Call {
+        Call::new(1, Instant::now() + limit, Arc::new(Nobody))
+    }
 
     #[test]
     fn a_second_call_waits_for_the_first_but_not_for_another_volume() {
