@@ -289,6 +289,7 @@ impl Datasets {
             self.is_ours(&name, &current, volume)?;
         }
         self.free_clones(call, &name)?;
+        self.forget_origin(call, volume.id, &current)?;
         let destroyed = self.zfs(call).args(["destroy", "-r", "--", &name]).run();
         match destroyed {
             Ok(_) => Ok(Removed::Removed),
@@ -442,6 +443,7 @@ impl Datasets {
         }
         if let Some(current) = self.look(call, &name)? {
             self.is_ours(&name, &current, volume)?;
+            self.forget_origin(call, volume.id, &current)?;
             self.resize(call, volume)?;
             return Ok(Created::AlreadyExists);
         }
@@ -453,12 +455,12 @@ impl Datasets {
                     .remedy("leave type out of the clone's options"),
             );
         }
-        let momentary = format!("{origin}@lz-clone-{}", volume.id);
+        let own = format!("{origin}{}", snapshots::for_clone(volume.id));
         let from = match source.snapshot {
             Some(snapshot) => snapshots::name(&origin, snapshot),
             None => {
-                self.take(call, &momentary, &volume.id.to_string())?;
-                momentary.clone()
+                self.take(call, &own, &volume.id.to_string())?;
+                own.clone()
             }
         };
         let mut command = self.zfs(call).args(["clone", "-o"]).arg(stamp(volume.id));
@@ -479,7 +481,7 @@ impl Datasets {
             .run()
             .map_err(|e| report::explain(&e, &format!("cannot clone {from}")))?;
         if source.snapshot.is_none() {
-            self.let_go_of(call, &momentary)?;
+            self.let_go_of(call, &own)?;
         }
         if zvol {
             self.resize(call, volume)?;
@@ -499,6 +501,18 @@ impl Datasets {
         }
     }
 
+    /// Lets go of the snapshot that a clone stands on, if it was taken for the clone: a plugin host
+    /// that died over it has not.
+    fn forget_origin(&self, call: &Call, id: VolumeId, current: &Current) -> Result<()> {
+        match current
+            .get("origin")
+            .filter(|o| o.ends_with(&snapshots::for_clone(id)))
+        {
+            Some(origin) => self.let_go_of(call, origin),
+            None => Ok(()),
+        }
+    }
+
     /// Takes away what a clone that never came to be has left: its snapshot.
     fn forget_clone(&self, call: &Call, id: VolumeId) -> Result<()> {
         let what = "cannot list the pool's snapshots";
@@ -508,7 +522,7 @@ impl Datasets {
             .arg(self.pool.as_str())
             .run()
             .map_err(|e| report::explain(&e, what))?;
-        let end = format!("@lz-clone-{id}");
+        let end = snapshots::for_clone(id);
         for snapshot in output.stdout_text().lines().filter(|l| l.ends_with(&end)) {
             self.let_go_of(call, snapshot)?;
         }

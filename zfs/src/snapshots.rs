@@ -1,6 +1,6 @@
 //! Snapshots of datasets: their names, and what the tools list of them.
 
-use lazarette_plugin::SnapshotId;
+use lazarette_plugin::{SnapshotId, VolumeId};
 
 /// The name in ZFS of a snapshot of `dataset`.
 pub(crate) fn name(dataset: &str, snapshot: SnapshotId) -> String {
@@ -10,6 +10,11 @@ pub(crate) fn name(dataset: &str, snapshot: SnapshotId) -> String {
 /// Its part after the `@`.
 pub(crate) fn part(snapshot: SnapshotId) -> String {
     format!("lz-{snapshot}")
+}
+
+/// The name, from its `@` on, of one that is taken for a clone of a volume as it is.
+pub(crate) fn for_clone(clone: VolumeId) -> String {
+    format!("@lz-clone-{clone}")
 }
 
 /// Snapshots with their clones, from lines of a name and a list of names.
