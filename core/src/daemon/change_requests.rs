@@ -209,7 +209,7 @@ impl Supervisor {
             Err(error) => answer(reply, Err(error)),
             Ok(entry) => {
                 let events = vec![Event::VolumeWanted(name.clone(), Box::new(entry))];
-                self.make(name, events, Goal::Made, limits::LONG_CHANGE_WAIT, reply);
+                self.make(name, events, Goal::Cloned, limits::LONG_CHANGE_WAIT, reply);
             }
         }
     }

@@ -9,11 +9,17 @@ use crate::name::{ContextName, VolumeName};
 use crate::planner::{Millis, Retry, SnapshotEntry, VolumeAct, VolumeEntry};
 use crate::volume::SnapshotId;
 
+/// So many failures of plugins in a row, and a clone is given up.
+const CLONE_ATTEMPTS: u32 = 4;
+
 /// What a request waits for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Goal {
     /// The plugin has made the volume. The first failure is the answer.
     Made,
+    /// The plugin has made the volume from another one. A plugin host that dies over it is not the
+    /// answer: the next one goes on with what is copied. Other failures are.
+    Cloned,
     /// The volume is mounted in the view. A failure that may pass is waited out.
     Attached,
     /// The volume is not mounted in the view. Failing that is not an error: it is tried on.
@@ -50,7 +56,7 @@ impl Goal {
                         .unwrap_or(&volume.retry),
                 )
             }
-            Self::Made | Self::Attached | Self::Detached => Some(&volume.retry),
+            Self::Made | Self::Cloned | Self::Attached | Self::Detached => Some(&volume.retry),
         }
     }
 }
@@ -167,7 +173,7 @@ impl Supervisor {
         }
         let idle = volume.running.is_none();
         let reached = match &waiter.goal {
-            Goal::Made => volume.made,
+            Goal::Made | Goal::Cloned => volume.made,
             Goal::Attached => volume.attached.is_some() && idle && !volume.is_stale(),
             Goal::Detached => {
                 let leaving = volume.running == Some(VolumeAct::Detach);
@@ -200,11 +206,13 @@ impl Supervisor {
     /// The failure that ends the wait before its time, if there is one.
     fn final_error(&self, waiter: &Waiter, volume: &VolumeEntry) -> Option<Error> {
         let retry = waiter.goal.retry(volume);
-        let fresh = retry
-            .filter(|r| r.failures > waiter.failures)
-            .and_then(|r| r.error.clone());
+        let failed = retry.map_or(0, |r| r.failures.saturating_sub(waiter.failures));
+        let fresh = retry.filter(|_| failed > 0).and_then(|r| r.error.clone());
         let own = match waiter.goal {
             Goal::Attached => fresh.filter(|e| is_definite(e.kind)),
+            Goal::Cloned => {
+                fresh.filter(|e| e.kind != ErrorKind::Plugin || failed >= CLONE_ATTEMPTS)
+            }
             _ => fresh,
         };
         own.or_else(|| {
@@ -241,7 +249,7 @@ impl Supervisor {
 
     fn too_late(&self, waiter: &Waiter, volume: &VolumeEntry) -> Error {
         let what = match &waiter.goal {
-            Goal::Made => "is not made yet",
+            Goal::Made | Goal::Cloned => "is not made yet",
             Goal::Attached => "cannot be mounted yet",
             Goal::Detached | Goal::Gone => "cannot be removed yet",
             Goal::Taken(_) => "has no snapshot yet",
