@@ -1,6 +1,8 @@
 //! A replicated Gluster volume on two servers: its bytes, and what happens when clients, bricks or
 //! servers end, stop or vanish.
 
+mod kills;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +10,7 @@ use lazarette_core::volume::HealthState;
 
 use crate::guest::{Guest, context};
 use crate::{Case, cases};
+use kills::gluster_a_kill_at_any_moment_leaves_nothing_half_made;
 
 pub(crate) const RESTORED: &[Case] = cases![Restored:
     a_replicated_gluster_volume_serves_and_both_bricks_hold_its_bytes,
@@ -15,6 +18,7 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     case_14_a_dead_gluster_client_is_seen_at_once_and_running_containers_go_on,
     a_gluster_brick_that_ends_and_comes_back_stops_nobody,
     gluster_servers_that_are_gone_stop_only_their_own_io,
+    gluster_a_kill_at_any_moment_leaves_nothing_half_made,
 ];
 
 /// What the cases' scripts share. Nothing is piped into a program that may stop reading early: the

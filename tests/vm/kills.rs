@@ -11,6 +11,9 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     case_12_21_the_nfs_container_is_removed_and_comes_back,
 ];
 
+/// For scripts that kill what is at work while volumes are made, copied and removed.
+pub(crate) const KILLING: &str = include_str!("killing.sh");
+
 /// A writer on a Docker volume and one on a declared export.
 const WRITERS: &str = r#"
     docker volume create -d nfs -o server=nas.test -o export=/srv/media -o path=w media > /dev/null
