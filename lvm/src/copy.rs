@@ -65,7 +65,7 @@ impl Inner {
         } else {
             self.clone_thick(call, &look, volume, found, source, (&from, bytes))?;
         }
-        self.finish_clone(call, volume, source)?;
+        self.finish_clone(call, volume, source, bytes)?;
         Ok(Created::Created)
     }
 
@@ -230,6 +230,7 @@ impl Inner {
         call: &Call,
         volume: &Volume<VolumeOptions>,
         source: &CloneSource<VolumeOptions>,
+        bytes: u64,
     ) -> Result<()> {
         let time = Time::Of(call);
         let (look, clone) = self.unfinished(time, volume)?;
@@ -247,8 +248,10 @@ impl Inner {
             }
             _ => false,
         };
-        // One that was made larger than its source has a file system of the source's size.
-        if grown || !clone.is_thin() {
+        // One that was made larger than its source, maybe by an attempt that was cut off, has a file
+        // system of the source's size. Others are not asked: Linux lets no btrfs below 256 MiB grow,
+        // not even by nothing.
+        if grown || clone.size > bytes {
             self.grow_file_system(time, &keyed, &clone)?;
         }
         self.tag(time, &clone.name, &[stamp::READY], &marks)
