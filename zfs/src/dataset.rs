@@ -504,13 +504,9 @@ impl Datasets {
     /// Lets go of the snapshot that a clone stands on, if it was taken for the clone: a plugin host
     /// that died over it has not.
     fn forget_origin(&self, call: &Call, id: VolumeId, current: &Current) -> Result<()> {
-        match current
-            .get("origin")
-            .filter(|o| o.ends_with(&snapshots::for_clone(id)))
-        {
-            Some(origin) => self.let_go_of(call, origin),
-            None => Ok(()),
-        }
+        let end = snapshots::for_clone(id);
+        let origin = current.get("origin").filter(|o| o.ends_with(&end));
+        origin.map_or(Ok(()), |origin| self.let_go_of(call, origin))
     }
 
     /// Takes away what a clone that never came to be has left: its snapshot.
