@@ -1,6 +1,7 @@
 //! ZFS on real disks: pools, datasets, zvols.
 
 mod faults;
+mod kills;
 mod layouts;
 mod pools;
 
@@ -10,9 +11,10 @@ use crate::guest::Guest;
 use crate::{Case, cases};
 
 use faults::{
-    case_24_a_kernel_module_that_cannot_be_built_says_why,
+    case_24_the_zfs_module_is_built_once_and_says_why_if_it_cannot_be,
     zfs_a_pool_waits_for_its_only_disk_and_goes_on,
 };
+use kills::zfs_a_kill_at_any_moment_leaves_nothing_half_made;
 use layouts::{
     zfs_a_spare_stands_in_for_a_lost_disk, zfs_layouts_and_classes_of_devices_are_made_and_kept,
 };
@@ -32,7 +34,8 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     zfs_layouts_and_classes_of_devices_are_made_and_kept,
     zfs_a_spare_stands_in_for_a_lost_disk,
     case_20_a_pool_of_another_host_is_refused_and_taken_over_on_request,
-    case_24_a_kernel_module_that_cannot_be_built_says_why,
+    case_24_the_zfs_module_is_built_once_and_says_why_if_it_cannot_be,
+    zfs_a_kill_at_any_moment_leaves_nothing_half_made,
 ];
 
 /// Helpers of these scripts.
