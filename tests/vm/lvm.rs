@@ -1,5 +1,6 @@
 //! LVM on real disks: volumes, what is refused, devices that are lost.
 
+mod copies;
 mod kills;
 mod pool;
 mod takeover;
@@ -9,6 +10,7 @@ use anyhow::Result;
 
 use crate::guest::Guest;
 use crate::{Case, cases};
+use copies::lvm_a_copy_that_is_cut_off_is_finished_or_gone;
 use kills::lvm_a_kill_at_any_moment_leaves_nothing_half_made;
 use pool::lvm_takes_nothing_new_into_a_pool_that_is_nearly_full;
 use takeover::lvm_takes_over_what_exists_and_leaves_it;
@@ -26,6 +28,7 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     lvm_takes_nothing_new_into_a_pool_that_is_nearly_full,
     lvm_takes_over_what_exists_and_leaves_it,
     lvm_a_kill_at_any_moment_leaves_nothing_half_made,
+    lvm_a_copy_that_is_cut_off_is_finished_or_gone,
 ];
 
 /// The tools of the storage container, and waiting for the context `fast`.

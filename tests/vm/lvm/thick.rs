@@ -7,7 +7,7 @@ use super::step;
 use crate::guest::Guest;
 
 /// A group of four disks, and what makes volumes in it.
-fn group_of_four(guest: &Guest) -> Result<()> {
+pub(super) fn group_of_four(guest: &Guest) -> Result<()> {
     step(
         guest,
         "a group of four disks",
