@@ -75,11 +75,15 @@ pub(crate) struct Container {
     pub(crate) listener: Arc<Listener>,
 }
 
-/// Mounts a file system in memory where it is told to, and lives until it is killed.
+/// Mounts a file system in memory where it is told to, and lives until it is killed. It appears there with
+/// all that is in it, as a volume does.
 pub(crate) const SERVES: &str = "for place; do :; done
-mount -t tmpfs -o size=1m g1:gv0 \"$place\" || exit 1
-mkdir -p \"$place/kept\" \"$place/.meta/graphs/active\"
-: > \"$place/.meta/graphs/active/volfile\"
+fresh=\"$0.$$.fresh\"
+mkdir \"$fresh\"
+mount -t tmpfs -o size=1m g1:gv0 \"$fresh\" || exit 1
+mkdir -p \"$fresh/kept\" \"$fresh/.meta/graphs/active\"
+: > \"$fresh/.meta/graphs/active/volfile\"
+mount --move \"$fresh\" \"$place\" || exit 1
 ";
 /// Says why in its log and ends.
 pub(crate) const REFUSES: &str = r#"for word; do case $word in --log-file=*) log=${word#*=} ;; esac; done
