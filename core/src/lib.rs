@@ -10,6 +10,7 @@
 //! | [`frame`] | length-framed JSON on a stream | every socket of ours |
 //! | [`control`] | the messages between `laz` and core | cli, core |
 //! | [`privileges`] | what no plugin may have, whoever consents | core, the conformance kit |
+//! | `signature` (feature `config`) | what the author of a plugin signs, and what a signature is worth | core, cli |
 //! | [`name`] | validated names and option text | everybody |
 //! | [`error`] | the error that crosses every one of these boundaries | everybody |
 //!
@@ -30,6 +31,8 @@ pub mod volume;
 
 #[cfg(feature = "config")]
 pub mod cloud_config;
+#[cfg(feature = "config")]
+pub mod signature;
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
