@@ -361,6 +361,13 @@ pub(super) const BAD: &[(&str, &str, u64, &str, &[&str])] = &[
         &["is not YAML"],
     ),
     (
+        "a key that is no text",
+        "lazarette:\n  plugins:\n    keys: [1]\n",
+        3,
+        "lazarette.plugins.keys[0]",
+        &["expected text"],
+    ),
+    (
         "a list at the top",
         "- a\n",
         1,
@@ -376,9 +383,44 @@ pub(super) const BAD: &[(&str, &str, u64, &str, &[&str])] = &[
     ),
 ];
 
+/// The same where signatures stay required, although of nobody: that lets no plugin in.
+const CLOSED: &[(&str, &str, u64, &str, &[&str])] = &[
+    (
+        "a key that is none",
+        "lazarette:\n  plugins:\n    require_signature: true\n    keys:\n    - RWRwV20vixiIyny+7qTubRGSM1lu+YgCXrfTrjcZ52Veurm8HP9Kl7qE\n    - RWxx\n",
+        6,
+        "lazarette.plugins.keys[1]",
+        &[
+            "is no public key of minisign",
+            "second line of minisign.pub",
+        ],
+    ),
+    (
+        "signatures required of nobody",
+        "lazarette:\n  plugins:\n    require_signature: true\n",
+        3,
+        "lazarette.plugins.require_signature",
+        &["no key is given", "keys: [RW"],
+    ),
+    (
+        "signatures required of an empty list",
+        "lazarette:\n  plugins:\n    keys: []\n    require_signature: true\n",
+        4,
+        "lazarette.plugins.require_signature",
+        &["no key is given"],
+    ),
+    (
+        "unknown field about plugins",
+        "lazarette:\n  plugins:\n    require_signatures: true\n",
+        3,
+        "lazarette.plugins.require_signatures",
+        &["did you mean `require_signature`?"],
+    ),
+];
+
 #[test]
 fn bad_input_is_told_with_line_path_and_remedy() {
-    for (what, text, line, path, words) in BAD {
+    for (what, text, line, path, words) in BAD.iter().chain(CLOSED) {
         let problems = one(text).problems;
         let found = problems
             .iter()

@@ -563,3 +563,45 @@ fn a_data_root_is_where_its_volume_is_mounted_and_a_wrong_one_is_nowhere() {
     }
     assert_eq!(CloudConfig::default().data_root(), None);
 }
+
+#[test]
+fn a_mistake_in_what_is_said_of_signatures_lets_no_plugin_in() {
+    const KEY: &str = "RWRwV20vixiIyny+7qTubRGSM1lu+YgCXrfTrjcZ52Veurm8HP9Kl7qE";
+    for (said, required, keys, problems) in [
+        ("{}", false, 0, 0),
+        ("{require_signature: false}", false, 0, 0),
+        ("{keys: [KEY]}", false, 1, 0),
+        ("{require_signature: true, keys: [KEY, KEY]}", true, 2, 0),
+        ("{require_signature: true}", true, 0, 1),
+        ("{require_signature: yess, keys: [KEY]}", true, 1, 1),
+        ("{require_signature: true, keys: [KEY, x]}", true, 0, 1),
+        ("{require_signature: true, keys: KEY}", true, 0, 1),
+        ("{requires_signature: true, keys: [KEY]}", true, 1, 1),
+        ("{keys: [x]}", false, 0, 1),
+        ("true", true, 0, 1),
+    ] {
+        let said = said.replace("KEY", KEY);
+        let text = format!("#cloud-config\nlazarette:\n  plugins: {said}\n");
+        let loaded = load(&[Source::new("x", text)], &kinds());
+        let policy = loaded.config.lazarette.plugins.policy();
+        let found = (policy.required, policy.keys.len(), loaded.problems.len());
+        assert_eq!(
+            found,
+            (required, keys, problems),
+            "{said}: {:?}",
+            loaded.problems
+        );
+    }
+    let key = |text: &str| Source::new(text, text.replace("KEY", KEY));
+    let sources = [
+        key("lazarette: {plugins: {keys: [KEY]}}"),
+        key("lazarette: {plugins: {require_signature: true}}"),
+    ];
+    let loaded = load(&sources, &kinds());
+    assert_eq!(
+        loaded.problems,
+        [],
+        "one source has the key, another the rule"
+    );
+    assert!(loaded.config.lazarette.plugins.policy().required);
+}

@@ -128,12 +128,15 @@ pub fn load(sources: &[Source], kinds: &BTreeMap<Kind, Manifest>) -> Loaded {
     let checked = check::check(&document, kinds).into_iter();
     findings.extend(checked.filter(|found| !unread.contains(&found.path)));
     let data_root = document.at(&rules::data_root_path()).is_some();
+    let unclear = rules::signatures_are_unclear(&findings);
     check::take_out(&mut document, &mut findings);
     let mut config = build(&document, &mut findings);
     if data_root && config.lazarette.docker.data_root.is_none() {
         // Docker must not fill another place instead: it waits for what is nowhere.
         config.lazarette.docker.data_root = Some(NOWHERE.into());
     }
+    // What was meant to keep plugins out must not let them in because of a mistake in it.
+    config.lazarette.plugins.require_signature |= unclear;
     Loaded {
         config,
         problems: problems(sources, findings),
@@ -256,6 +259,10 @@ fn build(document: &Node, findings: &mut Vec<Finding>) -> CloudConfig {
                 contexts: parts.named(&check::contexts_path()),
                 mount_roots: parts.part(&Path::of(&["lazarette", "storage", "mount_roots"])),
                 volumes: parts.named(&check::volumes_path()),
+            },
+            plugins: Plugins {
+                require_signature: parts.part(&rules::plugins_path().key("require_signature")),
+                keys: parts.part(&rules::plugins_path().key("keys")),
             },
             console: parts.part(&Path::of(&["lazarette", "console"])),
         },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::name::{ContextName, Kind, VolumeName};
+use crate::signature::{Policy, TrustedKey};
 
 /// The whole document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +63,8 @@ pub struct Lazarette {
     pub docker: UserDocker,
     /// Storage contexts and volumes.
     pub storage: Storage,
+    /// Plugins and their signatures.
+    pub plugins: Plugins,
     /// The console's image, by name. Reserved.
     pub console: Option<String>,
 }
@@ -96,6 +99,28 @@ pub struct UserDocker {
     /// The volume that holds user Docker's own data, as `CONTEXT/VOLUME`: it is required, and user
     /// Docker is never started without it. None: `/var/lib/docker`.
     pub data_root: Option<String>,
+}
+
+/// Which plugins may serve.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugins {
+    /// Whether a plugin that is not part of the OS serves only with a signature by one of `keys`.
+    pub require_signature: bool,
+    /// Public keys of minisign (the second line of `minisign.pub`) whose signatures count.
+    pub keys: Vec<String>,
+}
+
+impl Plugins {
+    /// The same as it is judged by.
+    pub fn policy(&self) -> Policy {
+        let parsed = self.keys.iter().map(|key| TrustedKey::parse(key));
+        Policy {
+            required: self.require_signature,
+            // What does not parse has been told, and counts for nothing.
+            keys: parsed.filter_map(Result::ok).collect(),
+        }
+    }
 }
 
 /// Storage contexts and volumes.

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use super::node::{Data, Finding, Node, Path};
 use crate::name::{ContextName, VolumeName, quoted};
+use crate::signature::TrustedKey;
 
 /// Checks what does not concern storage.
 pub(super) fn machine(document: &Node, findings: &mut Vec<Finding>) {
@@ -38,6 +41,7 @@ pub(super) fn machine(document: &Node, findings: &mut Vec<Finding>) {
     let args = Path::of(&["lazarette", "docker", "args"]);
     each_text(document, &args, findings, argument);
     data_root(document, findings);
+    signatures(document, findings);
     commands(document, findings);
 }
 
@@ -74,6 +78,40 @@ fn data_root(document: &Node, findings: &mut Vec<Finding>) {
         let message = format!("{wrong}; user Docker does not start without it");
         findings.push(Finding::ignored(node.origin, path, message));
     }
+}
+
+/// The path of what is said of plugins.
+pub(super) fn plugins_path() -> Path {
+    Path::of(&["lazarette", "plugins"])
+}
+
+/// Requiring signatures without a key stays what it is: no plugin serves but those of the OS.
+fn signatures(document: &Node, findings: &mut Vec<Finding>) {
+    let path = plugins_path();
+    let keys = path.key("keys");
+    each_text(document, &keys, findings, |text| {
+        TrustedKey::parse(text).map(drop)
+    });
+    let required = document.at(&path.key("require_signature"));
+    let required = required.filter(|node| node.data == Data::Scalar(Value::Bool(true)));
+    let keyless = document.at(&keys).is_none_or(|node| match &node.data {
+        Data::List(items) => items.is_empty(),
+        _ => node.is_null(),
+    });
+    if let Some(node) = required.filter(|_| keyless) {
+        let message = "no key is given, so no plugin serves but those of the OS; \
+                       list the public keys of those you trust: keys: [RW…]";
+        let path = path.key("require_signature");
+        findings.push(Finding::ignored(node.origin, path, message));
+    }
+}
+
+/// Whether it cannot be told any more if signatures are required: what was said of it is among what
+/// is left out, perhaps under another name.
+pub(super) fn signatures_are_unclear(findings: &[Finding]) -> bool {
+    let keys = plugins_path().key("keys");
+    let mut lost = findings.iter().filter(|finding| finding.fatal);
+    lost.any(|finding| plugins_path().covers(&finding.path) && !keys.covers(&finding.path))
 }
 
 fn commands(document: &Node, findings: &mut Vec<Finding>) {
