@@ -193,6 +193,9 @@ pub struct PluginInstall {
     /// The identity of the image that was looked at: another one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
+    /// Its author's signature, as minisign has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// The plugins that a machine has.
@@ -217,6 +220,38 @@ pub struct PluginStatus {
     pub contexts: Vec<ContextName>,
     /// What it says of itself.
     pub manifest: crate::Manifest,
+    /// Whose it is.
+    #[serde(default)]
+    pub signature: PluginSignature,
+    /// Why it may not serve, if it may not; contexts that it has open go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Error>,
+}
+
+/// What core knows of who has made a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PluginSignature {
+    /// Nothing: it has no signature.
+    #[default]
+    Missing,
+    /// It is part of the OS.
+    BuiltIn,
+    /// It has a signature by a key that the cloud-config does not list, so it may be anybody's.
+    Unchecked {
+        /// The identity of the key, as the signature has it.
+        key: String,
+    },
+    /// It has a signature by a key that the cloud-config lists.
+    Verified {
+        /// The identity of the key.
+        key: String,
+    },
+    /// It has a signature that is not right.
+    Wrong,
+    /// What a newer core knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A volume to be made.

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::name::{ContextName, Kind, VolumeName};
 use crate::planner::{KindEntry, MNT, Place, VolumeEntry};
+use crate::signature::Policy;
 
 /// The cloud-config in force.
 pub struct Configuration {
@@ -87,6 +88,11 @@ impl Configuration {
     /// Where in the view user Docker's own data is to be, if on a volume.
     pub fn data_root(&self) -> Option<String> {
         self.loaded.config.data_root()
+    }
+
+    /// What it says of plugins' signatures.
+    pub fn signatures(&self) -> Policy {
+        self.loaded.config.lazarette.plugins.policy()
     }
 
     /// The JSON schema of a cloud-config.

@@ -131,13 +131,14 @@ impl Hands {
     ) -> Result<()> {
         // Two contexts of one kind may ask at once.
         let _one_at_a_time = self.building.lock().await;
-        let output = self.built_directory(&kernel.release, image).await?;
+        let id = self.builder(image).await?;
+        let output = self.built_directory(&kernel.release, &id);
         if !output.join(COMPLETE).exists() {
             tell(format!(
                 "building kernel module {modules} for {} with image {image}",
                 kernel.release
             ));
-            self.build(kernel, image, modules, &output).await?;
+            self.build(kernel, (image, &id), modules, &output).await?;
         }
         tell(format!("loading kernel module {modules}"));
         for file in order(&output)? {
@@ -146,8 +147,8 @@ impl Hands {
         Ok(())
     }
 
-    /// Where what `image` builds for `kernel` is kept; another one for each version of the image.
-    async fn built_directory(&self, kernel: &str, image: &str) -> Result<PathBuf> {
+    /// The identity of the image `image`, which may build modules.
+    async fn builder(&self, image: &str) -> Result<String> {
         let id = self.system.image_id(image).await.map_err(|e| {
             let remedy =
                 format!("load the image {image} into system Docker, or install the module");
@@ -157,15 +158,21 @@ impl Hands {
             .cause(e)
             .remedy(remedy)
         })?;
+        self.admission.may_build(image, &id)?;
+        Ok(id)
+    }
+
+    /// Where what image `id` builds for `kernel` is kept; another one for each version of the image.
+    fn built_directory(&self, kernel: &str, id: &str) -> PathBuf {
         let short: String = id.trim_start_matches("sha256:").chars().take(16).collect();
         let state = self.settings.state.join(BUILT);
-        Ok(state.join(plain(kernel)).join(plain(&short)))
+        state.join(plain(kernel)).join(plain(&short))
     }
 
     async fn build(
         &self,
         kernel: &Kernel,
-        image: &str,
+        (image, id): (&str, &str),
         modules: &str,
         output: &Path,
     ) -> Result<()> {
@@ -177,7 +184,7 @@ impl Hands {
             _ => {}
         }
         fs::create_dir_all(output).map_err(fail)?;
-        let builder = OneShot::module_builder(image, &kernel.release, output);
+        let builder = OneShot::module_builder(id, &kernel.release, output);
         let ended = self.system.run_once(builder, limits::BUILD).await?;
         if ended.status != 0 {
             return Err(Error::new(

@@ -19,7 +19,7 @@ use super::volume_api::{Scope, VolumeSocket};
 use crate::error::Result;
 use crate::manifest::Capability;
 use crate::name::Kind;
-use crate::planner::{Event, KindEntry};
+use crate::planner::{Event, KindEntry, RefusedKind};
 
 /// How often images are looked at, whatever else is heard: nothing tells that one came.
 const IMAGES_EVERY: Duration = Duration::from_secs(10);
@@ -85,8 +85,18 @@ async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<Images> {
         );
     }
     doors.open_remembered().await;
+    let refused = found.refused.into_iter().map(|(kind, (image, why))| {
+        let (image, manifest) = (image.image_id, image.manifest);
+        let entry = KindEntry { image, manifest };
+        (kind, RefusedKind { entry, why })
+    });
+    let refused = refused.collect();
     let problems = found.problems.into_iter().collect();
-    Ok(Images { kinds, problems })
+    Ok(Images {
+        kinds,
+        refused,
+        problems,
+    })
 }
 
 /// The sockets of the volume API, one for each kind.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::admission::Install;
+use super::admission::{Candidate, Install};
 use super::backend::Backend;
 use super::steps::Hands;
 use super::supervisor::Supervisor;
@@ -15,7 +15,7 @@ use crate::control::{PluginInstall, PluginStatus, Plugins, Problem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::name::{ContextName, Kind};
-use crate::planner::Event;
+use crate::planner::{Event, KindEntry};
 
 /// How long core may take to see what the engine has been told.
 const SEEN: Duration = Duration::from_secs(30);
@@ -29,17 +29,69 @@ const FUSE: &str = "/dev/fuse";
 impl Supervisor {
     /// The plugins, and what is wrong with images that could be some.
     pub fn plugins(&self) -> Plugins {
-        let plugins = self.world.kinds.iter().map(|(kind, entry)| PluginStatus {
+        let serving = self.world.kinds.iter();
+        let serving = serving.map(|(kind, entry)| self.plugin(kind, entry, None));
+        let refused = self.world.refused.iter();
+        let refused =
+            refused.map(|(kind, known)| self.plugin(kind, &known.entry, Some(&known.why)));
+        let mut plugins: Vec<PluginStatus> = serving.chain(refused).collect();
+        plugins.sort_by(|a, b| a.kind.cmp(&b.kind));
+        Plugins {
+            plugins,
+            problems: self.image_problems.iter().cloned().collect(),
+        }
+    }
+
+    fn plugin(&self, kind: &Kind, entry: &KindEntry, refused: Option<&Error>) -> PluginStatus {
+        let version = &entry.manifest.version;
+        let candidate = Candidate {
+            kind,
+            version,
+            image: &entry.image,
+        };
+        PluginStatus {
             kind: kind.clone(),
-            version: entry.manifest.version.clone(),
+            version: version.clone(),
             image: entry.image.clone(),
             contexts: self.contexts_of(kind),
             manifest: entry.manifest.clone(),
-        });
-        Plugins {
-            plugins: plugins.collect(),
-            problems: self.image_problems.iter().cloned().collect(),
+            signature: self.hands.admission.shown(candidate),
+            refused: refused.cloned(),
         }
+    }
+
+    /// The plugin of `kind` that there is, whether it may serve or not.
+    fn installed(&self, kind: &Kind) -> Option<&KindEntry> {
+        let refused = self.world.refused.get(kind);
+        let serving = self.world.kinds.get(kind);
+        serving.or(refused.map(|refused| &refused.entry))
+    }
+
+    /// Has what decides on plugins know what the cloud-config says of them and what signatures they
+    /// have; if that is news, they are looked at anew.
+    pub(super) fn tell_admission(&self) {
+        let (policy, signatures) = (self.configuration.signatures(), &self.world.signatures);
+        if !self.hands.admission.learn(policy, signatures.clone()) {
+            self.hands.look_again.notify_one();
+        }
+    }
+
+    /// Keeps the signature that has come with `image`, beside those of the images that are `there`.
+    fn keep_signature(
+        &mut self,
+        image: String,
+        signature: String,
+        mut there: BTreeSet<String>,
+    ) -> Result<()> {
+        there.insert(image.clone());
+        let signed = Event::Signed {
+            image,
+            signature,
+            there,
+        };
+        self.apply_durably([signed])?;
+        self.tell_admission();
+        Ok(())
     }
 
     /// What the plugins say of themselves.
@@ -69,7 +121,10 @@ impl Supervisor {
     fn may_install(&self, new: &PluginImage, wanted: &PluginInstall) -> Result<PluginStatus> {
         let kind = &new.kind;
         let what = || format!("plugin \"{kind}\"");
-        match self.world.kinds.get(kind) {
+        let given = wanted.signature.as_deref();
+        let admission = &self.hands.admission;
+        let signature = admission.judge_given(Candidate::of(new), given)?;
+        match self.installed(kind) {
             None if wanted.upgrade => {
                 return Err(Error::not_found(what())
                     .cause("it is not installed")
@@ -89,6 +144,8 @@ impl Supervisor {
             image: new.image_id.clone(),
             contexts: self.contexts_of(kind),
             manifest: new.manifest.clone(),
+            signature,
+            refused: None,
         })
     }
 
@@ -130,7 +187,7 @@ impl Supervisor {
     /// Refuses to remove a plugin that is not there, or that has contexts.
     fn may_remove(&self, kind: &Kind) -> Result<()> {
         let what = format!("plugin \"{kind}\"");
-        if !self.world.kinds.contains_key(kind) {
+        if self.installed(kind).is_none() {
             return Err(Error::not_found(what)
                 .cause("it is not installed")
                 .remedy("laz plugin ls shows those that are"));
@@ -153,11 +210,12 @@ impl Supervisor {
 
 impl Hands {
     /// Whether the image may serve its kind; if not, why, unless nobody needs to be told.
-    pub(super) fn may_serve(&self, image: &PluginImage) -> Result<(), Option<String>> {
-        match self.admission.is_pending(image) {
-            true => Err(None),
-            false => Ok(()),
+    pub(super) fn may_serve(&self, image: &PluginImage) -> Result<(), Option<Error>> {
+        if self.admission.is_pending(image) {
+            return Err(None);
         }
+        let judged = self.admission.judge(Candidate::of(image));
+        judged.map(drop).map_err(Some)
     }
 
     /// Gives system Docker the image `name`: that of user Docker if it has one, else the registry's.
@@ -240,6 +298,7 @@ impl Hands {
             );
         }
         let (asked, look) = (Arc::clone(&new), wanted.look);
+        let signature = wanted.signature.clone();
         let may = backend.ask_informed(move |s, reply| {
             super::requests::answer(reply, s.may_install(&asked, &wanted));
         });
@@ -247,31 +306,51 @@ impl Hands {
         if look {
             return Ok(seen_now);
         }
+        if let Some(signature) = signature {
+            let (image, there) = (image.to_owned(), install.before.clone());
+            let keep = backend.ask(move |s, reply| {
+                super::requests::answer(reply, s.keep_signature(image, signature, there));
+            });
+            keep.await?;
+        }
         install.let_in(image);
-        let kind = new.kind.clone();
         self.look_again.notify_one();
-        let serves = |plugin: &PluginStatus| plugin.image == image;
-        let plugin = self
-            .seen(backend, &kind, |found| found.is_some_and(serves))
-            .await;
-        let Ok(Some(plugin)) = plugin else {
-            let all = backend.look(|s| Ok(s.plugins())).await?;
-            return Err(
-                Error::new(ErrorKind::AlreadyExists, format!("plugin \"{kind}\""))
-                    .cause(
-                        all.problems
-                            .first()
-                            .map_or("it is not seen", String::as_str),
-                    )
-                    .remedy("remove what serves the kind first: laz plugin rm"),
-            );
-        };
-        let renewed = kind.clone();
-        let before: Vec<_> = self.system.images_of(&kind).await?;
-        let older: Vec<_> = before.into_iter().filter(|other| other != image).collect();
+        let plugin = self.comes_to_serve(backend, &new.kind, image).await?;
+        self.retire_older(backend, &new.kind, image).await?;
+        self.look_again.notify_one();
+        Ok(plugin)
+    }
+
+    /// Waits until `image` serves `kind`.
+    async fn comes_to_serve(
+        &self,
+        backend: &Backend,
+        kind: &Kind,
+        image: &str,
+    ) -> Result<PluginStatus> {
+        let serves = |plugin: &PluginStatus| plugin.image == image && plugin.refused.is_none();
+        let seen = self.seen(backend, kind, |found| found.is_some_and(serves));
+        if let Ok(Some(plugin)) = seen.await {
+            return Ok(plugin);
+        }
+        let all = backend.look(|s| Ok(s.plugins())).await?;
+        let why = all.problems.first();
+        Err(
+            Error::new(ErrorKind::AlreadyExists, format!("plugin \"{kind}\""))
+                .cause(why.map_or("it is not seen", String::as_str))
+                .remedy("remove what serves the kind first: laz plugin rm"),
+        )
+    }
+
+    /// Has the containers of the kind made anew, if they may be of another image than `image`, and
+    /// removes the other images.
+    async fn retire_older(&self, backend: &Backend, kind: &Kind, image: &str) -> Result<()> {
+        let mut older = self.system.images_of(kind).await?;
+        older.retain(|other| other != image);
         if !older.is_empty() {
+            let kind = kind.clone();
             let renew = backend.ask(move |s, reply| {
-                s.renew(&renewed);
+                s.renew(&kind);
                 super::requests::answer(reply, Ok(()));
             });
             renew.await?;
@@ -279,8 +358,7 @@ impl Hands {
         for older in older {
             self.remove_unused(&older).await;
         }
-        self.look_again.notify_one();
-        Ok(plugin)
+        Ok(())
     }
 
     /// Removes an image as soon as no container is made of it. One that stays does no harm.

@@ -119,7 +119,7 @@ impl Supervisor {
                 let reason = engine.and_then(|e| e.reason.as_deref());
                 Err(error.cause(reason.unwrap_or("system Docker has not told its images")))
             }
-            None => Err(crate::planner::no_image(kind, &self.world.kinds)),
+            None => Err(self.world.no_image(kind)),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::admission::Candidate;
 use super::settings::limits;
 use super::steps::Hands;
 use super::supervisor::Supervisor;
@@ -54,6 +55,11 @@ impl Hands {
     }
 
     async fn scan_one(&self, kind: &Kind, entry: KindEntry) -> Result<Vec<Found>> {
+        self.admission.judge(Candidate {
+            kind,
+            version: &entry.manifest.version,
+            image: &entry.image,
+        })?;
         self.provide_modules(&entry.manifest.privileges, &|_| ())
             .await?;
         let mut privileges = entry.manifest.privileges;

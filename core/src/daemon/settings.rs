@@ -45,6 +45,15 @@ pub struct Settings {
     #[arg(long, value_name = "DIR", default_value = "/run/docker/plugins")]
     pub plugin_sockets: PathBuf,
 
+    /// The file with the identities of the images that are part of the OS, one a line: their plugins
+    /// need no signature. Nobody but root may be able to write it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/lib/lazarette/built-in-images"
+    )]
+    pub built_in_images: PathBuf,
+
     /// Say READY=1 to $NOTIFY_SOCKET once required volumes are mounted, or their time is up.
     #[arg(long)]
     pub notify: bool,

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::admission::Admission;
+use super::admission::{Admission, Candidate};
 use super::link::{Link, LinkEvent};
 use super::settings::{Settings, limits};
 use super::supervisor::Message;
@@ -77,6 +77,7 @@ impl Hands {
         messages: UnboundedSender<Message>,
     ) -> Self {
         Self {
+            admission: Admission::new(&settings.built_in_images),
             settings,
             system,
             user,
@@ -84,7 +85,6 @@ impl Hands {
             messages,
             watchers: Watchers::default(),
             look_again: Notify::new(),
-            admission: Admission::default(),
             building: tokio::sync::Mutex::default(),
             links: Mutex::default(),
         }
@@ -158,6 +158,12 @@ impl Hands {
     ) -> Result<Outcome> {
         let kind = kind.ok_or_else(|| {
             Error::not_found(format!("no image serves kind \"{}\"", context.kind))
+        })?;
+        // The policy may have changed since the images were read.
+        self.admission.judge(Candidate {
+            kind: &context.kind,
+            version: &kind.manifest.version,
+            image: &kind.image,
         })?;
         let doing = |what: String| {
             let event = Event::ContextDoing(name.clone(), Some(what));

@@ -19,6 +19,7 @@ use crate::volume::{CloneSource, SnapshotId, VolumeId};
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const CONTEXTS: TableDefinition<&str, &[u8]> = TableDefinition::new("contexts");
 const LEFT: TableDefinition<&str, &[u8]> = TableDefinition::new("snapshots_left");
+const SIGNATURES: TableDefinition<&str, &[u8]> = TableDefinition::new("signatures");
 const ABOUT: TableDefinition<&str, &[u8]> = TableDefinition::new("about");
 
 /// The layout of the records; a database with a larger number was written by a newer core.
@@ -40,6 +41,7 @@ struct Image {
     volumes: BTreeMap<VolumeName, Vec<u8>>,
     contexts: BTreeMap<ContextName, Vec<u8>>,
     left: BTreeMap<String, Vec<u8>>,
+    signatures: BTreeMap<String, Vec<u8>>,
 }
 
 /// A volume as it is kept.
@@ -113,6 +115,7 @@ impl Store {
             write.open_table(VOLUMES).map_err(|e| fail(&e))?;
             write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
             write.open_table(LEFT).map_err(|e| fail(&e))?;
+            write.open_table(SIGNATURES).map_err(|e| fail(&e))?;
             let found = about
                 .get("layout")
                 .map_err(|e| fail(&e))?
@@ -182,6 +185,15 @@ impl Store {
             self.written.left.insert(id.to_owned(), bytes.to_vec());
             world.left.insert(volume, snapshots);
         }
+        let signatures = read.open_table(SIGNATURES).map_err(|e| fail(&e))?;
+        for row in signatures.iter().map_err(|e| fail(&e))? {
+            let (image, bytes) = row.map_err(|e| fail(&e))?;
+            let (image, bytes) = (image.value().to_owned(), bytes.value().to_vec());
+            // What is no text is no signature either: it is judged as such.
+            let signature = String::from_utf8_lossy(&bytes).into_owned();
+            world.signatures.insert(image.clone(), signature);
+            self.written.signatures.insert(image, bytes);
+        }
         Ok(())
     }
 
@@ -226,6 +238,9 @@ impl Store {
             exchange(&mut table, &self.written.contexts, &new.contexts).map_err(|e| fail(&e))?;
             let mut table = write.open_table(LEFT).map_err(|e| fail(&e))?;
             exchange(&mut table, &self.written.left, &new.left).map_err(|e| fail(&e))?;
+            let mut table = write.open_table(SIGNATURES).map_err(|e| fail(&e))?;
+            exchange(&mut table, &self.written.signatures, &new.signatures)
+                .map_err(|e| fail(&e))?;
         }
         write.commit().map_err(|e| fail(&e))
     }
@@ -269,6 +284,10 @@ impl Image {
         for (id, snapshots) in &world.left {
             image.left.insert(id.to_string(), json(snapshots)?);
         }
+        let signatures = world.signatures.iter();
+        image.signatures = signatures
+            .map(|(image, signature)| (image.clone(), signature.clone().into_bytes()))
+            .collect();
         Ok(image)
     }
 }
@@ -362,6 +381,9 @@ mod tests {
             .insert(VolumeId::random(), volume.snapshots.clone());
         world.volumes.insert(VolumeName::new("x").unwrap(), volume);
         world
+            .signatures
+            .insert("sha256:0".into(), "untrusted comment: x\n".into());
+        world
     }
 
     fn reload(directory: &Path, boot_id: &str) -> World {
@@ -396,6 +418,7 @@ mod tests {
             VolumeRecord::from_entry(&before.volumes[&name])
         );
         assert_eq!(after.left, before.left);
+        assert_eq!(after.signatures, before.signatures);
         assert_eq!(
             after.contexts[&ContextName::new("nas").unwrap()].config,
             json!({"server": "a"})
@@ -404,9 +427,11 @@ mod tests {
         let mut store = Store::open(directory.path()).unwrap();
         store.load(&mut World::default(), "boot").unwrap();
         before.volumes.clear();
+        before.signatures.clear();
         store.save(&before).unwrap();
         drop(store);
-        assert!(reload(directory.path(), "boot").volumes.is_empty());
+        let after = reload(directory.path(), "boot");
+        assert!(after.volumes.is_empty() && after.signatures.is_empty());
     }
 
     #[test]

@@ -25,7 +25,9 @@ use crate::context::Level;
 use crate::control::EngineStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ContextName, Kind};
-use crate::planner::{Event, KindEntry, Millis, Outcome, Step, VolumeAct, VolumeEntry, World};
+use crate::planner::{
+    Event, KindEntry, Millis, Outcome, RefusedKind, Step, VolumeAct, VolumeEntry, World,
+};
 
 /// Lines kept of a context's log beside what its container keeps.
 const KEPT_LINES: usize = 200;
@@ -83,6 +85,8 @@ pub enum Message {
 pub struct Images {
     /// The kinds that they serve.
     pub kinds: BTreeMap<Kind, KindEntry>,
+    /// The kinds that they could serve but may not.
+    pub refused: BTreeMap<Kind, RefusedKind>,
     /// Why others are not used.
     pub problems: BTreeSet<String>,
 }
@@ -257,6 +261,7 @@ impl Supervisor {
 
     /// Puts the declared contexts and volumes into the world.
     pub fn declare(&mut self) {
+        self.tell_admission();
         let (contexts, volumes) = self.configuration.declared();
         self.apply(Event::Declared { contexts, volumes });
         self.date_volumes();
@@ -501,11 +506,18 @@ impl Supervisor {
 
     fn take_images(&mut self, images: Result<Images>) {
         match images {
-            Ok(Images { kinds, problems }) => {
+            Ok(Images {
+                kinds,
+                refused,
+                problems,
+            }) => {
                 for problem in problems.difference(&self.image_problems) {
                     tracing::warn!("{problem}");
                 }
                 self.image_problems = problems;
+                if refused != self.world.refused {
+                    self.apply(Event::Refused(refused));
+                }
                 self.ready.images_read = true;
                 if kinds != self.world.kinds {
                     self.configuration.check_kinds(&kinds);

@@ -20,6 +20,15 @@ impl World {
     pub fn apply(&mut self, event: Event, now: Millis) {
         match event {
             Event::Kinds(kinds) => self.take_kinds(kinds),
+            Event::Refused(refused) => self.refused = refused,
+            Event::Signed {
+                image,
+                signature,
+                there,
+            } => {
+                self.signatures.retain(|image, _| there.contains(image));
+                self.signatures.insert(image, signature);
+            }
             Event::Declared { contexts, volumes } => {
                 self.declare_contexts(contexts);
                 self.declare_volumes(volumes);
@@ -561,21 +570,4 @@ fn is_listed(context: &ContextEntry, name: &VolumeName, context_name: &ContextNa
             l.iter()
                 .any(|l| listed_name(context_name, &l.name).as_ref() == Some(name))
         })
-}
-
-/// The error of a context or volume whose kind no image serves.
-pub fn no_image(kind: &Kind, known: &BTreeMap<Kind, super::world::KindEntry>) -> Error {
-    let names: Vec<&str> = known.keys().map(Kind::as_str).collect();
-    Error::new(
-        ErrorKind::NotFound,
-        format!("no image on system Docker serves kind \"{kind}\""),
-    )
-    .remedy(if names.is_empty() {
-        format!(
-            "load one with the label {}={kind}",
-            crate::manifest::KIND_LABEL
-        )
-    } else {
-        format!("load one, or use one of: {}", names.join(", "))
-    })
 }

@@ -19,6 +19,8 @@ mod crashes;
 #[cfg(test)]
 mod fake_outside;
 mod plan;
+#[cfg(test)]
+mod refused_tests;
 mod retry;
 mod rivals;
 #[cfg(test)]
@@ -27,15 +29,14 @@ mod status;
 mod step;
 mod world;
 
-pub use apply::no_image;
 pub use changes::{Pending, SnapshotEntry, Snapshots, overlap};
 pub use crashes::Crashes;
 pub use retry::Retry;
 pub use status::snapshot_status;
 pub use step::{ContextAct, Event, Outcome, Step, VolumeAct};
 pub use world::{
-    Attachment, ContextEntry, ContextStage, DOCKER_VOLUMES, KindEntry, MNT, Place, VolumeEntry,
-    World,
+    Attachment, ContextEntry, ContextStage, DOCKER_VOLUMES, KindEntry, MNT, Place, RefusedKind,
+    VolumeEntry, World,
 };
 
 /// Milliseconds on a clock that only goes forward and starts with core.

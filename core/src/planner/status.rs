@@ -41,7 +41,7 @@ impl World {
     ) -> ContextStatus {
         let no_image = (!self.kinds.contains_key(&context.kind)
             && context.stage == ContextStage::Absent)
-            .then(|| super::apply::no_image(&context.kind, &self.kinds));
+            .then(|| self.no_image(&context.kind));
         let reason = context
             .health
             .reason
@@ -51,6 +51,9 @@ impl World {
         let rival = self.rival(name, context).filter(|_| !context.is_ready());
         let hopeless = no_image.as_ref().or(rival.as_ref());
         let error = hopeless.or(context.retry.error.as_ref());
+        let unwelcome = self.unwelcome(context).map(|why| {
+            format!("it goes on until its container ends, but may not be started again: {why}")
+        });
         ContextStatus {
             name: name.clone(),
             kind: context.kind.clone(),
@@ -61,12 +64,16 @@ impl World {
             },
             health: match error {
                 Some(_) if context.stage < ContextStage::Open => HealthState::Faulted,
+                _ if unwelcome.is_some() && context.health.state == HealthState::Healthy => {
+                    HealthState::Degraded
+                }
                 _ => context.health.state,
             },
             reason: context
                 .doing
                 .clone()
                 .or(reason)
+                .or(unwelcome)
                 .or_else(|| error.map(Error::to_string)),
             retry_in_seconds: context.retry.seconds_left(now),
             declared: context.declared,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::changes::SnapshotEntry;
-use super::world::{Attachment, ContextEntry, KindEntry, VolumeEntry};
+use super::world::{Attachment, ContextEntry, KindEntry, RefusedKind, VolumeEntry};
 use crate::error::Error;
 use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
 use crate::volume::{Health, ListedVolume, SnapshotId};
@@ -86,6 +86,17 @@ pub enum Outcome {
 pub enum Event {
     /// The kinds that can be served, read anew.
     Kinds(BTreeMap<Kind, KindEntry>),
+    /// The kinds that could be served but may not be, read anew.
+    Refused(BTreeMap<Kind, RefusedKind>),
+    /// A signature came with an image.
+    Signed {
+        /// The image's identity.
+        image: String,
+        /// The signature, as minisign has written it.
+        signature: String,
+        /// The identities of all images that there are: signatures of others go.
+        there: BTreeSet<String>,
+    },
     /// The declared contexts and volumes, read anew: what is not in them is no longer declared.
     Declared {
         /// The contexts, with their kind and options.
@@ -167,6 +178,7 @@ impl Event {
         !matches!(
             self,
             Self::Health(..)
+                | Self::Refused(_)
                 | Self::UsedBy(_)
                 | Self::Abandoned(..)
                 | Self::ContextDoing(..)

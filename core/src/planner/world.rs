@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{ContextAct, Crashes, Pending, Retry, Snapshots, VolumeAct};
 use crate::control::Origin;
 use crate::error::Error;
-use crate::manifest::{Capability, Manifest};
+use crate::manifest::{Capability, KIND_LABEL, Manifest};
 use crate::name::{ContextName, Kind, VolumeName};
 use crate::volume::{CloneSource, Health, HealthState, ListedVolume, SnapshotId, VolumeId};
 
@@ -17,6 +17,10 @@ use crate::volume::{CloneSource, Health, HealthState, ListedVolume, SnapshotId, 
 pub struct World {
     /// The kinds that images on system Docker serve, with the image.
     pub kinds: BTreeMap<Kind, KindEntry>,
+    /// Those that images on system Docker could serve but may not.
+    pub refused: BTreeMap<Kind, RefusedKind>,
+    /// The signatures that came with images, by the images' identities.
+    pub signatures: BTreeMap<String, String>,
     /// The contexts.
     pub contexts: BTreeMap<ContextName, ContextEntry>,
     /// The volumes.
@@ -36,7 +40,37 @@ pub struct KindEntry {
     pub manifest: Manifest,
 }
 
+/// A kind whose image may not serve it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefusedKind {
+    /// The image and what its plugin says of itself.
+    pub entry: KindEntry,
+    /// Why not.
+    pub why: Error,
+}
+
 impl World {
+    /// Why there is nothing that could serve `kind`.
+    pub fn no_image(&self, kind: &Kind) -> Error {
+        if let Some(refused) = self.refused.get(kind) {
+            return refused.why.clone();
+        }
+        let names: Vec<&str> = self.kinds.keys().map(Kind::as_str).collect();
+        let remedy = match names.as_slice() {
+            [] => format!("load one with the label {KIND_LABEL}={kind}"),
+            names => format!("load one, or use one of: {}", names.join(", ")),
+        };
+        let what = format!("no image on system Docker serves kind \"{kind}\"");
+        Error::not_found(what).remedy(remedy)
+    }
+
+    /// Why the plugin of a context that runs could not be started again, if that is so.
+    pub(super) fn unwelcome(&self, context: &ContextEntry) -> Option<&Error> {
+        let runs = context.stage > ContextStage::Absent && !self.kinds.contains_key(&context.kind);
+        let refused = self.refused.get(&context.kind).filter(|_| runs);
+        refused.map(|refused| &refused.why)
+    }
+
     /// Whether the kind of `context` says that it can do `capability`.
     pub fn can(&self, context: &ContextName, capability: Capability) -> bool {
         let context = self.contexts.get(context);

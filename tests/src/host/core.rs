@@ -54,6 +54,8 @@ impl Core {
             .arg(self.base.join("state"))
             .arg("--operator-config")
             .arg(self.base.join("cloud-config.yml"))
+            .arg("--built-in-images")
+            .arg(self.base.join("built-in-images"))
             .env("NOTIFY_SOCKET", NOTIFY)
             .env("LAZARETTE_LOG", "debug");
         command

@@ -56,6 +56,9 @@ impl World {
         system.start()?;
         let scratch = base.join("images");
         image::hello(&system, &scratch, &programs)?;
+        // As an OS lists what it has come with.
+        let images = system.ok(&["images", "-q", "--no-trunc"])?;
+        fs::write(base.join("built-in-images"), images)?;
         let mut core = Core::new(&programs.core, &base)?;
         fs::write(format!("{CONFIG}/10-image.yml"), CLOUD_CONFIG)?;
         let first_ready = core.start(Duration::from_secs(40))?;
@@ -115,11 +118,15 @@ impl World {
         image::disks(&self.system, &scratch, &self.programs, tag)
     }
 
-    /// Gives user Docker the image `base`, for an author to put plugins into.
+    /// Gives user Docker the image `base`, for an author to put plugins into, if it has none.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn add_author_base(&self) -> Result<()> {
+        let there = self.user.run(&["image", "inspect", "base"])?;
+        if there.status.success() {
+            return Ok(());
+        }
         image::base(&self.user, &self.base.join("images"), &self.programs)
     }
 

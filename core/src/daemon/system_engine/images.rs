@@ -7,7 +7,7 @@ use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptionsBuilder;
 
 use super::SystemEngine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{KIND_LABEL, MANIFEST_LABEL, Manifest};
 use crate::name::{Kind, quoted};
 
@@ -31,17 +31,19 @@ pub struct PluginImages {
     pub images: Vec<PluginImage>,
     /// A sentence for each image passed over.
     pub problems: Vec<String>,
+    /// The newest image of each kind that none serves because it may not, and why not.
+    pub refused: BTreeMap<Kind, (PluginImage, Error)>,
 }
 
 impl SystemEngine {
     /// The plugin images the engine has. A bad one is reported and passed over, as is one that
-    /// `may` refuses; without a reason, it is passed over in silence. Of several of one kind the newest serves.
+    /// `may` refuses; without an error, it is passed over in silence. Of several of one kind the newest serves.
     ///
     /// # Errors
     /// The engine's.
     pub async fn plugins(
         &self,
-        may: impl Fn(&PluginImage) -> Result<(), Option<String>>,
+        may: impl Fn(&PluginImage) -> Result<(), Option<Error>>,
     ) -> Result<PluginImages> {
         let filters = HashMap::from([("label", vec![KIND_LABEL])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
@@ -73,35 +75,52 @@ impl SystemEngine {
 
 fn choose(
     mut images: Vec<ImageSummary>,
-    may: impl Fn(&PluginImage) -> Result<(), Option<String>>,
+    may: impl Fn(&PluginImage) -> Result<(), Option<Error>>,
 ) -> PluginImages {
     images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let mut chosen = BTreeMap::<Kind, PluginImage>::new();
+    let mut refused = BTreeMap::new();
     let mut problems = Vec::new();
+    let mut passed_over = |image: &ImageSummary, why: &str| {
+        problems.push(format!("image {} is not used: {why}", shown(image)));
+    };
     for image in &images {
-        let plugin = read(&image.id, &image.labels);
-        let plugin = plugin.map_err(Some);
-        match plugin.and_then(|plugin| may(&plugin).map(|()| plugin)) {
-            Ok(plugin) => match chosen.get(&plugin.kind) {
+        let plugin = match read(&image.id, &image.labels) {
+            Ok(plugin) => plugin,
+            Err(why) => {
+                passed_over(image, &why);
+                continue;
+            }
+        };
+        match may(&plugin) {
+            Ok(()) => match chosen.get(&plugin.kind) {
                 None => {
                     chosen.insert(plugin.kind.clone(), plugin);
                 }
-                Some(newer) => problems.push(format!(
-                    "image {} is not used: {} serves {} and is newer; remove one of them",
-                    shown(image),
-                    short(&newer.image_id),
-                    plugin.kind,
-                )),
+                Some(newer) => {
+                    let why = format!(
+                        "{} serves {} and is newer; remove one of them",
+                        short(&newer.image_id),
+                        plugin.kind,
+                    );
+                    passed_over(image, &why);
+                }
             },
-            Err(Some(why)) => {
-                problems.push(format!("image {} is not used: {why}", shown(image)));
+            Err(Some(error)) => {
+                let why = [error.cause.as_deref(), error.remedy.as_deref()];
+                let why: Vec<&str> = why.into_iter().flatten().collect();
+                passed_over(image, &why.join("; "));
+                let kind = plugin.kind.clone();
+                refused.entry(kind).or_insert((plugin, error));
             }
             Err(None) => {}
         }
     }
+    refused.retain(|kind, _| !chosen.contains_key(kind));
     PluginImages {
         images: chosen.into_values().collect(),
         problems,
+        refused,
     }
 }
 
@@ -185,16 +204,32 @@ mod tests {
         assert!(found.problems[0].contains("old:1"), "{:?}", found.problems);
     }
 
+    fn unsigned() -> Error {
+        Error::invalid("plugin \"nfs\"").cause("it has no signature")
+    }
+
+    #[test]
+    fn a_kind_that_none_may_serve_is_told_with_its_newest_image() {
+        let text = manifest("nfs");
+        let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
+        let images = vec![image("old:1", 1, &labels), image("new:1", 2, &labels)];
+        let found = super::choose(images, |_| Err(Some(unsigned())));
+        assert_eq!((found.images.len(), found.problems.len()), (0, 2));
+        let (plugin, error) = &found.refused[&Kind::new("nfs").unwrap()];
+        assert!(plugin.image_id.ends_with('2'));
+        assert_eq!(*error, unsigned());
+    }
+
     #[test]
     fn one_that_may_not_serve_leaves_its_place_to_an_older_one() {
         let text = manifest("nfs");
         let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
         let images = vec![image("old:1", 1, &labels), image("new:1", 2, &labels)];
         let found = super::choose(images, |plugin| match plugin.image_id.ends_with('2') {
-            true => Err(Some("it has no signature".into())),
+            true => Err(Some(unsigned())),
             false => Ok(()),
         });
-        assert!(found.images[0].image_id.ends_with('1'));
+        assert!(found.images[0].image_id.ends_with('1') && found.refused.is_empty());
         assert_eq!(
             found.problems,
             ["image new:1 is not used: it has no signature"]
