@@ -4,6 +4,7 @@ mod check;
 mod installed;
 mod new;
 mod pack;
+mod statement;
 
 use std::path::PathBuf;
 
@@ -93,9 +94,12 @@ pub(crate) struct PackArguments {
     /// The image's name; without it lazarette-plugin-KIND:VERSION.
     #[arg(long, short, value_name = "NAME")]
     pub(crate) tag: Option<String>,
-    /// Also write the image into this file.
+    /// Also write the image into this file, and what its author signs into FILE.statement.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Write what its author signs (minisign -S -m FILE) into this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) statement: Option<PathBuf>,
     /// The plugin host to put into the image; without it the one beside laz.
     #[arg(long, value_name = "FILE")]
     pub(crate) host: Option<PathBuf>,
@@ -110,6 +114,9 @@ pub(crate) struct InstallArguments {
     /// Do not ask whether it may have what it asks for.
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Its author's signature; without it that in SOURCE.statement.minisig, if there is one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
 }
 
 /// What `upgrade` takes.

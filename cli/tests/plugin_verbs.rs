@@ -48,8 +48,8 @@ fn plugins_are_listed_with_what_is_not_used() {
     let ran = core().laz(&["plugin", "ls"]);
     assert_eq!(ran.status, 0);
     let words: Vec<&str> = ran.output.split_whitespace().collect();
-    let row = ["sshfs", "1.0.0", "0123456789ab", "attic"];
-    assert_eq!(words[4..], row, "{}", ran.output);
+    let row = ["sshfs", "1.0.0", "0123456789ab", "nobody", "attic"];
+    assert_eq!(words[6..], row, "{}", ran.output);
     assert!(ran.errors.contains("image old:1"), "{}", ran.errors);
     let ran = core().laz(&["plugin", "inspect", "sshfs"]);
     let shown: Value = serde_json::from_str(&ran.output).unwrap();
@@ -65,7 +65,11 @@ fn an_image_is_named_and_its_rights_are_told() {
     assert!(ran.errors.contains("only what you agree to") && ran.errors.contains("--yes"));
     let ran = core.laz(&["plugin", "upgrade", "--yes", "--force", "shop/sshfs:1.1"]);
     assert_eq!(ran.status, 0, "{}", ran.errors);
-    assert!(ran.output.contains("sshfs 1.1.0"), "{}", ran.output);
+    let first = ran.output.lines().next().unwrap();
+    assert_eq!(
+        first, "sshfs 1.1.0, not signed",
+        "from a core that knows no signatures"
+    );
     let rights = "its containers may use: SYS_ADMIN, the host's network";
     assert!(ran.output.contains(rights), "{}", ran.output);
     let wanted = PluginInstall {
@@ -150,4 +154,90 @@ fn an_archive_follows_its_request() {
     let missing = directory.path().join("absent.tar");
     let ran = core.laz(&["plugin", "install", "--yes", missing.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{}", ran.errors);
+}
+
+const SIGNATURE: &str = "untrusted comment: x\nRU\ntrusted comment: y\nAA\n";
+
+#[test]
+fn a_signature_is_sent_that_was_named_or_lies_beside_the_archive() {
+    let core = StandIn::answering(|_| {
+        let mut signed = plugin("sshfs", "1.0.0");
+        signed["signature"] = json!({"state": "verified", "key": "CA88188B2F6D5770"});
+        Response::Done(signed)
+    });
+    let signature = || match core.last_request() {
+        Request::PluginInstall(install) => install.signature,
+        other => panic!("{other:?}"),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (file, named, missing) = (path("image.tar"), path("named"), path("missing"));
+    std::fs::write(&named, SIGNATURE).unwrap();
+    let image = [
+        "plugin",
+        "install",
+        "--yes",
+        "shop/sshfs:1.1",
+        "--signature",
+    ];
+    let ran = core.laz(&[&image[..], &[&named]].concat());
+    let told = ran.output.lines().next();
+    assert_eq!(told, Some("sshfs 1.0.0, signed by CA88188B2F6D5770"));
+    assert_eq!(signature().as_deref(), Some(SIGNATURE));
+    let sent = core.requests.lock().unwrap().len();
+    assert_eq!(core.laz(&[&image[..], &[&missing]].concat()).status, 4);
+    std::fs::write(&missing, "x".repeat(5000)).unwrap();
+    let ran = core.laz(&[&image[..], &[&missing]].concat());
+    assert!(ran.errors.contains("too large"), "{}", ran.errors);
+    assert_eq!(
+        core.requests.lock().unwrap().len(),
+        sent,
+        "nothing was asked"
+    );
+
+    // The end of an archive: the stand-in reads no more than the request.
+    std::fs::write(&file, "").unwrap();
+    core.laz(&["plugin", "upgrade", "--yes", &file]);
+    assert_eq!(signature(), None);
+    std::fs::write(path("image.tar.statement.minisig"), SIGNATURE).unwrap();
+    core.laz(&["plugin", "upgrade", "--yes", &file]);
+    assert_eq!(signature().as_deref(), Some(SIGNATURE));
+    core.laz(&["plugin", "upgrade", "--yes", "--signature", &named, &file]);
+    assert_eq!(signature().as_deref(), Some(SIGNATURE));
+}
+
+#[test]
+fn a_list_tells_whose_each_plugin_is_and_which_are_refused() {
+    let core = StandIn::answering(|_| {
+        let mut plugins = Vec::new();
+        for (kind, signature) in [
+            ("nfs", json!({"state": "built_in"})),
+            ("a", json!({"state": "verified", "key": "01"})),
+            ("b", json!({"state": "unchecked", "key": "02"})),
+            ("c", json!({"state": "wrong"})),
+            ("d", json!({"state": "of tomorrow", "by": 1})),
+        ] {
+            let mut plugin = plugin(kind, "1");
+            plugin["signature"] = signature;
+            plugins.push(plugin);
+        }
+        plugins[2]["refused"] = json!({"kind": "permission_denied", "message": "no"});
+        Response::Done(json!({"plugins": plugins, "problems": []}))
+    });
+    let ran = core.laz(&["plugin", "ls"]);
+    for (kind, signer) in [
+        ("nfs", "(the OS)"),
+        ("a", "01 "),
+        ("b", "02 (not checked): refused"),
+        ("c", "wrongly"),
+        ("d", "?"),
+    ] {
+        let line = ran
+            .output
+            .lines()
+            .find(|line| line.starts_with(&format!("{kind} ")));
+        assert!(line.unwrap().contains(signer), "{}", ran.output);
+    }
+    let ran = core.laz(&["plugin", "inspect", "b"]);
+    assert!(ran.output.contains("permission_denied"), "{}", ran.output);
 }

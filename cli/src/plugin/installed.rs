@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use lazarette_core::control::{PluginInstall, PluginStatus, Plugins, Request};
+use lazarette_core::control::{PluginInstall, PluginSignature, PluginStatus, Plugins, Request};
 use lazarette_core::{Error, Kind};
 
-use super::{InstallArguments, printed};
+use super::{InstallArguments, printed, statement};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::terminal::{Table, Terminal};
@@ -24,13 +24,14 @@ pub(crate) fn ls(json: bool, client: &Client, terminal: &mut Terminal) -> Result
     if all.plugins.is_empty() {
         terminal.complain("No plugins. Install one: laz plugin install IMAGE");
     } else {
-        let mut table = Table::new(&["KIND", "VERSION", "IMAGE", "CONTEXTS"]);
+        let mut table = Table::new(&["KIND", "VERSION", "IMAGE", "SIGNED BY", "CONTEXTS"]);
         for plugin in all.plugins {
             let contexts: Vec<_> = plugin.contexts.iter().map(ToString::to_string).collect();
             table.row([
                 plugin.kind.to_string(),
-                plugin.version,
+                plugin.version.clone(),
                 short(&plugin.image).to_owned(),
+                signer(&plugin),
                 contexts.join(", "),
             ]);
         }
@@ -66,9 +67,11 @@ pub(crate) fn install(
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
+    let signature = statement::signature_of(&arguments.source, arguments.signature.as_deref())?;
     let mut wanted = PluginInstall {
         upgrade,
         force,
+        signature,
         ..PluginInstall::default()
     };
     if !arguments.yes {
@@ -93,8 +96,37 @@ pub(crate) fn install(
 }
 
 fn told(plugin: &PluginStatus, terminal: &mut Terminal) -> Result<(), Failure> {
-    terminal.line(&format!("{} {}", plugin.kind, plugin.version))?;
+    let whose = whose(&plugin.signature);
+    terminal.line(&format!("{} {}, {whose}", plugin.kind, plugin.version))?;
     printed(&plugin.manifest.privileges, terminal)
+}
+
+/// In a sentence.
+fn whose(signature: &PluginSignature) -> String {
+    match signature {
+        PluginSignature::Missing => "not signed".into(),
+        PluginSignature::BuiltIn => "part of the OS".into(),
+        PluginSignature::Unchecked { key } => format!("signed by {key} (not checked)"),
+        PluginSignature::Verified { key } => format!("signed by {key}"),
+        PluginSignature::Wrong => "wrongly signed".into(),
+        PluginSignature::Unknown => "signed in a way that this laz does not know".into(),
+    }
+}
+
+/// In a table.
+fn signer(plugin: &PluginStatus) -> String {
+    let whose = match &plugin.signature {
+        PluginSignature::Missing => "nobody".into(),
+        PluginSignature::BuiltIn => "(the OS)".into(),
+        PluginSignature::Unchecked { key } => format!("{key} (not checked)"),
+        PluginSignature::Verified { key } => key.clone(),
+        PluginSignature::Wrong => "wrongly".into(),
+        PluginSignature::Unknown => "?".into(),
+    };
+    match plugin.refused {
+        Some(_) => format!("{whose}: refused"),
+        None => whose,
+    }
 }
 
 fn send(wanted: &PluginInstall, source: &str, client: &Client) -> Result<PluginStatus, Failure> {

@@ -12,7 +12,7 @@ use lazarette_core::manifest::{KIND_LABEL, MANIFEST_LABEL, Manifest};
 use lazarette_core::{Error, ErrorKind};
 use lazarette_linux::command::Command;
 
-use super::PackArguments;
+use super::{PackArguments, statement};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -74,10 +74,26 @@ pub(crate) fn run(arguments: &PackArguments, terminal: &mut Terminal) -> Result<
     let tag = arguments.tag.clone();
     let tag = tag.unwrap_or_else(|| format!("lazarette-plugin-{kind}:{}", manifest.version));
     build(&directory.0, Some(&tag))?;
-    if let Some(file) = &arguments.output {
-        docker(&["save", "--output", &absolute(file)?.to_string_lossy(), &tag])?;
-    }
+    save(arguments, &tag, &manifest, &directory)?;
     terminal.line(&tag)
+}
+
+/// Writes the image, and what is to be signed, into the files that are asked for.
+fn save(
+    arguments: &PackArguments,
+    tag: &str,
+    manifest: &Manifest,
+    directory: &Directory,
+) -> Result<(), Failure> {
+    let statement = arguments.statement.clone();
+    let archive = match (&arguments.output, &statement) {
+        (Some(file), _) => absolute(file)?,
+        (None, Some(_)) => directory.0.join("image.tar"),
+        (None, None) => return Ok(()),
+    };
+    docker(&["save", "--output", &archive.to_string_lossy(), tag])?;
+    let file = statement.unwrap_or_else(|| statement::beside(&archive));
+    statement::write(&archive, manifest, &file)
 }
 
 /// What the plugin says of itself, in its image and with no rights at all.
