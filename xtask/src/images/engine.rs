@@ -1,10 +1,12 @@
 //! The engines' data roots with their images.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use super::bake::{Bake, Step};
 use super::disk;
@@ -23,6 +25,17 @@ COPY laz-plugin-host /usr/bin/
 COPY plugin.so /usr/lib/lazarette/
 ENTRYPOINT [\"laz-plugin-host\", \"supervise\"]
 ";
+
+/// Below a data root: which images there are by name.
+const INDEX: &str = "/image/overlay2/repositories.json";
+
+/// Its content.
+#[derive(Deserialize)]
+struct Index {
+    /// By repository, by name: the image's identity.
+    #[serde(rename = "Repositories")]
+    repositories: BTreeMap<String, BTreeMap<String, String>>,
+}
 
 /// The system engine's data root without our own programs.
 pub(super) struct Base {
@@ -161,6 +174,23 @@ pub(super) fn with_plugins(base: &Base, rootfs: &Path, programs: &Programs) -> R
     })
 }
 
+/// The identities of all images on an engine's disk, one a line: what the OS calls its own.
+pub(super) fn built_in(disk: &Path) -> Result<String> {
+    let mut command = Command::new("/sbin/debugfs");
+    command.args(["-R", &format!("cat {INDEX}")]).arg(disk);
+    let text = capture(&mut command)?;
+    identities(&text).with_context(|| format!("{INDEX} of {}: {text:?}", disk.display()))
+}
+
+/// What the engine's index of names leads to.
+fn identities(index: &str) -> Result<String> {
+    let index: Index = serde_json::from_str(index)?;
+    let names = index.repositories.into_values().flatten();
+    let images: BTreeSet<String> = names.map(|(_, image)| image).collect();
+    ensure!(!images.is_empty(), "no image");
+    Ok(images.iter().map(|image| format!("{image}\n")).collect())
+}
+
 fn bake(rootfs: &Path, data: &Path, input: &Path, steps: Vec<Step>) -> Result<()> {
     Bake {
         rootfs: rootfs.to_owned(),
@@ -176,4 +206,19 @@ fn name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_image_is_listed_once_whatever_it_is_called() {
+        let index = r#"{"Repositories": {
+            "lazarette/nfs": {"lazarette/nfs:latest": "sha256:2", "lazarette/nfs:1": "sha256:2"},
+            "lazarette/lvm": {"lazarette/lvm:latest": "sha256:1"}}}"#;
+        assert_eq!(identities(index).unwrap(), "sha256:1\nsha256:2\n");
+        assert!(identities(r#"{"Repositories": {}}"#).is_err());
+        assert!(identities("").is_err());
+    }
 }

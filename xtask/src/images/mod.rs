@@ -72,7 +72,8 @@ pub(crate) fn ensure(refresh: bool) -> Result<(Lab, PathBuf)> {
     let heavy = heavy?;
     let programs = programs.map_err(|_| anyhow!("building the programs panicked"))??;
     let engine = engine::with_plugins(&heavy.engine, &heavy.rootfs, &programs)?;
-    let disk = programs::disk(&programs, &os, &heavy.lab_files)?;
+    let built_in = engine::built_in(&engine)?;
+    let disk = programs::disk(&programs, &os, &heavy.lab_files, &built_in)?;
     let initrd = initrd::build(&os, &heavy.rootfs, &heavy.kernel)?;
     let accelerator = accelerator::choose(&heavy.kernel.image, &initrd)?;
     let mut key = Key::default().add(format!("{accelerator:?}"));

@@ -111,10 +111,15 @@ fn describe(host: &Path, directory: &Path, name: &str) -> Result<Plugin> {
     })
 }
 
-/// The disk with the programs and the lab's tools, mounted at `/usr/lib/lazarette`. What is in its
-/// `lab/root` is copied into the root at boot.
-pub(super) fn disk(programs: &Programs, os: &Path, lab_files: &Path) -> Result<PathBuf> {
-    let mut key = Key::default().add_tree(&os.join("lab"))?;
+/// The disk with the programs, the list of `built_in` images and the lab's tools, mounted read-only at
+/// `/usr/lib/lazarette`. What is in its `lab/root` is copied into the root at boot.
+pub(super) fn disk(
+    programs: &Programs,
+    os: &Path,
+    lab_files: &Path,
+    built_in: &str,
+) -> Result<PathBuf> {
+    let mut key = Key::default().add_tree(&os.join("lab"))?.add(built_in);
     key = key.add(lab_files.file_name().unwrap_or_default().as_encoded_bytes());
     let files = ["laz", "laz-core", "laz-init", "lab-agent"];
     for file in files {
@@ -133,6 +138,7 @@ pub(super) fn disk(programs: &Programs, os: &Path, lab_files: &Path) -> Result<P
             };
             fs::copy(programs.directory.join(file), tree.join(place))?;
         }
+        fs::write(tree.join("built-in-images"), built_in)?;
         disk::make(&tree, path, 256 << 20)?;
         cache::remove(&tree)
     })
