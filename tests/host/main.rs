@@ -18,6 +18,7 @@ mod lifecycle;
 mod misbehaving;
 mod operator;
 mod plugins;
+mod signatures;
 mod sshfs;
 mod whole_contexts;
 mod wire_program;
@@ -68,6 +69,7 @@ fn all() -> Vec<Case> {
         lifecycle::CASES,
         figures::CASES,
         plugins::CASES,
+        signatures::CASES,
         wire_program::CASES,
         misbehaving::CASES,
         sshfs::CASES,

@@ -116,7 +116,7 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
 }
 
 /// Builds `version` of the project and packs it by user Docker; the image's name.
-fn pack(world: &World, project: &Path, version: &str, more: &[&str]) -> Result<String> {
+pub(crate) fn pack(world: &World, project: &Path, version: &str, more: &[&str]) -> Result<String> {
     let source = project.join("plugin.c");
     let text = fs::read_to_string(&source)?.replace("1.0.0", version);
     fs::write(&source, text)?;
@@ -178,7 +178,7 @@ fn what_is_no_plugin_is_refused(world: &World) -> Result<()> {
 }
 
 /// How many images system Docker has.
-fn images(world: &World) -> Result<usize> {
+pub(crate) fn images(world: &World) -> Result<usize> {
     Ok(world
         .system
         .ok(&["images", "-q", "--no-trunc"])?
