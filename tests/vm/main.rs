@@ -17,6 +17,7 @@ mod lvm;
 mod nfs;
 mod power;
 mod server;
+mod signatures;
 mod volumes;
 mod zfs;
 
@@ -61,6 +62,7 @@ const SUITES: &[&[Case]] = &[
     server::RESTORED,
     kills::RESTORED,
     input::RESTORED,
+    signatures::RESTORED,
     zfs::RESTORED,
     check::RESTORED,
 ];
