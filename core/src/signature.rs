@@ -2,7 +2,7 @@
 //!
 //! What is signed is a short text, the [`statement`], which names the image by its identity. That is
 //! the hash of the image's configuration, which holds the hashes of all its layers: so the signature
-//! is of all that runs. docs/decisions/0013-what-is-signed-is-the-images-identity.md says why.
+//! is of all that runs. docs/decisions/0015-what-is-signed-is-the-images-identity.md says why.
 
 use std::fmt;
 
