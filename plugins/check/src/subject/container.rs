@@ -82,6 +82,8 @@ pub struct Container {
     /// Whether that is a supervisor, which starts another one when what serves is killed. A program
     /// that serves the wire by itself is the first process.
     supervised: bool,
+    /// What served when it was killed last.
+    killed: Option<i32>,
 }
 
 impl Container {
@@ -105,6 +107,7 @@ impl Container {
             made: false,
             first: None,
             supervised: false,
+            killed: None,
         })
     }
 
@@ -199,6 +202,7 @@ impl Container {
                 .run(&words(["rm", "--force", "--volumes", "--", &self.name]));
             self.made = false;
             self.first = None;
+            self.killed = None;
         }
     }
 }
@@ -239,7 +243,7 @@ impl Subject for Container {
         }
         let first = self.first;
         let alive = || first.is_some_and(runs);
-        listens(&self.socket, START_LIMIT, alive)
+        listens(&self.socket, START_LIMIT, self.killed, alive)
             .map_err(|failed| Failed::new(format!("{failed}: {}", tail(&self.log()))))?;
         self.supervised |= first.and_then(server).is_some();
         Ok(())
@@ -254,6 +258,7 @@ impl Subject for Container {
         };
         // An error means that it has ended just now.
         let _ = kill_process(process, Signal::KILL);
+        self.killed = Some(pid);
         let end = Instant::now() + Duration::from_secs(10);
         while runs(pid) {
             if Instant::now() > end {
@@ -347,6 +352,7 @@ mod tests {
             made: false,
             first: None,
             supervised: false,
+            killed: None,
         };
         let all = container.arguments();
         let has = |one: &str| all.iter().any(|argument| argument == one);

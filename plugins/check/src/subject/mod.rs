@@ -5,8 +5,11 @@ mod facts;
 mod process;
 
 use std::fmt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use lazarette_linux::fd_passing::peer_credentials;
 
 pub use container::{Container, Engine};
 pub use facts::Facts;
@@ -89,10 +92,24 @@ pub trait Subject {
 }
 
 /// Waits until `socket` accepts, for as long as `alive` says so and no longer than `limit`.
-fn listens(socket: &Path, limit: Duration, mut alive: impl FnMut() -> bool) -> Result<(), Failed> {
+///
+/// Not for what the process `killed` listens at: a program that it was about to start has its
+/// descriptors until it runs, so that for a moment the kernel goes on to take connections which nobody
+/// will ever serve.
+fn listens(
+    socket: &Path,
+    limit: Duration,
+    killed: Option<i32>,
+    mut alive: impl FnMut() -> bool,
+) -> Result<(), Failed> {
     let end = Instant::now() + limit;
+    let left = |stream: &UnixStream| {
+        killed.is_some_and(|killed| {
+            peer_credentials(stream).is_ok_and(|listener| listener.pid == killed)
+        })
+    };
     loop {
-        if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        if UnixStream::connect(socket).is_ok_and(|stream| !left(&stream)) {
             return Ok(());
         }
         if !alive() {
@@ -131,4 +148,23 @@ pub fn program(name: &str) -> Result<PathBuf, Failed> {
     .map(|directory| Path::new(directory).join(name))
     .find(|path| path.is_file())
     .ok_or_else(|| Failed::new(format!("no program {name} on this machine; install it")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_socket_of_who_was_killed_is_not_that_of_its_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("plugin.sock");
+        let _left = UnixListener::bind(&socket).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        let limit = Duration::from_millis(50);
+        listens(&socket, limit, Some(me), || true).unwrap_err();
+        listens(&socket, limit, Some(1), || true).unwrap();
+        listens(&socket, limit, None, || true).unwrap();
+    }
 }

@@ -137,7 +137,7 @@ impl Subject for InProcess {
             .spawn(ChildOutput::File(log))
             .map_err(|e| Failed::new(e.to_string()))?;
         let alive = || matches!(child.try_wait(), Ok(None));
-        let listening = listens(&self.socket, START_LIMIT, alive);
+        let listening = listens(&self.socket, START_LIMIT, None, alive);
         self.child = Some(child);
         listening.map_err(|failed| Failed::new(format!("{failed}: {}", tail(&self.log()))))
     }
