@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use lazarette_plugin::directory;
 use lazarette_plugin::linux::mount::{Expected, MountError, MountRoot};
-use lazarette_plugin::locks::Locks;
+use lazarette_plugin::monitor::Monitor;
 use lazarette_plugin::serde_json::{Value, json};
+use lazarette_plugin::turns::Turns;
 use lazarette_plugin::values::{Flag, Subdirectory};
 use lazarette_plugin::{
     Action, Call, Capabilities, Capability, Created, Error, ErrorKind, Health, Host, Level,
@@ -16,14 +17,13 @@ use lazarette_plugin::{
 };
 use rustix::io::Errno;
 
-use crate::actions;
 use crate::client::Source;
 use crate::config::{Config, OnRemove, VolumeOptions};
-use crate::health::Monitor;
 use crate::management::Management;
 use crate::mounts::{Mounts, Ready};
 use crate::programs::{Programs, SOCKETS};
 use crate::watch::Watch;
+use crate::{actions, health};
 
 /// Permission bits of a directory that is made without `mode`.
 const MODE: u32 = 0o755;
@@ -35,7 +35,7 @@ pub struct Gluster {
     pub(crate) source: Source,
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) management: Management,
-    locks: Locks,
+    turns: Turns,
     monitor: Monitor,
     watch: Watch,
 }
@@ -98,7 +98,7 @@ impl StorageContext for Gluster {
 
     /// Makes the volume's directory. A volume that is all of the Gluster volume is there already.
     fn create(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Created> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let Some(path) = &volume.options.path else {
             return self
                 .limit(call, &volume.options)
@@ -121,7 +121,7 @@ impl StorageContext for Gluster {
 
     /// Deletes the volume's directory if its options say so. A Gluster volume is never deleted.
     fn remove(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Removed> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.mounts.release(volume.id);
         let options = &volume.options;
         let delete = options.on_remove == Some(OnRemove::Delete);
@@ -208,7 +208,7 @@ impl StorageContext for Gluster {
     }
 
     fn health(&self) -> Health {
-        self.monitor.health()
+        health::now(&self.monitor, &self.mounts)
     }
 
     fn close(&self) -> Result<()> {
@@ -229,19 +229,17 @@ impl Gluster {
             format!("opening Gluster volume {}", source.name()),
         );
         let mounts = Arc::new(Mounts::find(host.clone(), programs.clone()));
-        let no_thread =
-            |e: std::io::Error| Error::internal("no thread for the health checks").cause(e);
-        let watch = Watch::start(&mounts).map_err(no_thread)?;
+        let watch = Watch::start(&mounts)
+            .map_err(|e| Error::internal("no thread for the health checks").cause(e))?;
         let management = Management::new(programs.clone(), config.clone());
-        let monitor = Monitor::start(host.clone(), config.clone(), mounts.clone(), programs)
-            .map_err(no_thread)?;
+        let monitor = health::watch(host.clone(), config.clone(), mounts.clone(), programs)?;
         Ok(Self {
             host,
             management,
             config,
             source,
             mounts,
-            locks: Locks::default(),
+            turns: Turns::default(),
             monitor,
             watch,
         })

@@ -1,18 +1,20 @@
 //! How servers, bricks and clients are, found out by a thread of its own.
 //!
 //! Whatever touches a mount may wait for bricks that are away. So a child process looks, which is
-//! killed when it takes too long. [`Monitor::health`] only tells what was found last, and which
-//! volumes are on a client that has ended, which is known without asking anybody.
+//! killed when it takes too long. Which volumes are on a client that has ended is known without asking
+//! anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::{Command, Failure};
-use lazarette_plugin::{Activity, Capacity, Health, HealthState, Host, Level, VolumeHealth};
+use lazarette_plugin::monitor::{Look, Monitor};
+use lazarette_plugin::{
+    Activity, Capacity, Health, HealthState, Host, Level, Result, VolumeHealth,
+};
 
 use crate::config::Config;
 use crate::graph::{self, Brick};
@@ -45,118 +47,59 @@ const NAMED: usize = 3;
 /// The extended attribute with the number of files that a brick knows to be healed.
 const TO_HEAL: &str = "glusterfs.xattrop_index_count";
 
-/// The thread, and what it has found.
-pub(crate) struct Monitor {
-    shared: Arc<Shared>,
+/// Lets a thread look.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub(crate) fn watch(
+    host: Host,
+    config: Arc<Config>,
     mounts: Arc<Mounts>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-struct State {
-    stop: bool,
-    health: Health,
-}
-
-impl Monitor {
-    /// Starts looking.
-    pub(crate) fn start(
-        host: Host,
-        config: Arc<Config>,
-        mounts: Arc<Mounts>,
-        programs: Programs,
-    ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                stop: false,
-                health: Health::healthy(),
-            }),
-            wake: Condvar::new(),
-        });
-        let mut look = Look {
-            config,
-            mounts: mounts.clone(),
-            programs,
-            host,
-            clients: BTreeMap::new(),
-        };
-        let looking = shared.clone();
-        thread::Builder::new()
-            .name("health".into())
-            .spawn(move || {
-                while !looking.stopped() {
-                    let health = look.look();
-                    looking.tell(&look.host, health);
-                    look.mounts.tidy();
-                    looking.sleep();
-                }
-            })?;
-        Ok(Self { shared, mounts })
-    }
-
-    /// What was found last.
-    pub(crate) fn health(&self) -> Health {
-        let mut health = self.shared.lock().health.clone();
-        let stale = self.mounts.stale().into_iter();
-        health.volumes = stale
-            .map(|(id, why)| VolumeHealth {
-                id,
-                state: HealthState::Stale,
-                reason: Some(why),
-            })
-            .collect();
-        health
-    }
-
-    /// Ends the thread soon.
-    pub(crate) fn stop(&self) {
-        self.shared.lock().stop = true;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopped(&self) -> bool {
-        self.lock().stop
-    }
-
-    fn tell(&self, host: &Host, health: Health) {
-        let mut state = self.lock();
-        let before = (&state.health.state, &state.health.reason);
-        if before != (&health.state, &health.reason) {
-            let why = health.reason.as_deref().unwrap_or("all is well");
-            host.log(Level::Info, format!("now {:?}: {why}", health.state));
+    programs: Programs,
+) -> Result<Monitor> {
+    let (at, mut looked) = (host.clone(), false);
+    let mut looker = Looker {
+        config,
+        mounts,
+        programs,
+        host,
+        clients: BTreeMap::new(),
+    };
+    Monitor::start(&at, Health::healthy(), move |_| {
+        // What was there at the start may be wanted again: core comes and says so.
+        if std::mem::replace(&mut looked, true) {
+            looker.mounts.tidy();
         }
-        state.health = health;
-    }
-
-    fn sleep(&self) {
-        let state = self.lock();
-        let pause = if state.health.state == HealthState::Healthy {
-            CALM
-        } else {
-            ALERT
+        let health = looker.look();
+        let pause = match health.state {
+            HealthState::Healthy => CALM,
+            _ => ALERT,
         };
-        let waiting = |state: &mut State| !state.stop;
-        drop(self.wake.wait_timeout_while(state, pause, waiting));
+        Look {
+            health: Some(health),
+            pause,
+        }
+    })
+}
+
+/// What was found last, and which volumes must be mounted anew as it is now.
+pub(crate) fn now(monitor: &Monitor, mounts: &Mounts) -> Health {
+    let stale = mounts.stale().into_iter();
+    let volumes = stale
+        .map(|(id, why)| VolumeHealth {
+            id,
+            state: HealthState::Stale,
+            reason: Some(why),
+        })
+        .collect();
+    Health {
+        volumes,
+        ..monitor.health()
     }
 }
 
 /// What one look at everything takes.
-struct Look {
+struct Looker {
     config: Arc<Config>,
     mounts: Arc<Mounts>,
     programs: Programs,
@@ -197,7 +140,7 @@ enum Found {
     Unknown,
 }
 
-impl Look {
+impl Looker {
     fn look(&mut self) -> Health {
         let answers = server::ask(&self.config, LIMIT);
         let live = self.mounts.live();

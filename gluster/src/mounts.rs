@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 use lazarette_plugin::command::{Child, Command, Failure};
 use lazarette_plugin::linux::mountinfo::MountTable;
 use lazarette_plugin::linux::process::Process;
+use lazarette_plugin::mount::let_go;
 use lazarette_plugin::{Call, Error, ErrorKind, Host, Level, Result, VolumeId};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use crate::client::{self, Source};
 use crate::config::Config;
@@ -36,8 +35,6 @@ const MOUNT: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_millis(500);
 /// How long an unmount waits for another call that works on the same mount.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long an unmount is waited for.
-const UNMOUNT: Duration = Duration::from_secs(3);
 /// How long a mount that nobody uses is kept: a create is mostly followed by a mount.
 const IDLE: Duration = Duration::from_secs(30);
 /// Between two looks at what a client that starts has done.
@@ -497,41 +494,6 @@ fn lock_until(work: &Mutex<()>, end: Instant) -> Option<MutexGuard<'_, ()>> {
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-/// Unmounts all that is mounted at `place`, without waiting for anybody. Whether nothing is mounted
-/// there afterwards.
-///
-/// By force only if the client is to be replaced: force aborts the connection between kernel and
-/// client, which ends the I/O of everybody who has a copy of the mount.
-fn let_go(place: &Path, force: bool) -> bool {
-    let first = if force {
-        UnmountFlags::FORCE
-    } else {
-        UnmountFlags::empty()
-    };
-    for flags in [first, UnmountFlags::DETACH] {
-        let place = place.to_owned();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let unmounting = thread::Builder::new()
-            .name("unmount".into())
-            .spawn(move || {
-                let mut result = Ok(());
-                while result.is_ok() {
-                    result = rustix::mount::unmount(&place, flags | UnmountFlags::NOFOLLOW);
-                }
-                // Nobody waits any more: fine.
-                let _ = sender.send(result);
-            });
-        if unmounting.is_err() {
-            return false;
-        }
-        // EINVAL: no mount (any more). ENOENT: not even a directory.
-        if let Ok(Err(Errno::INVAL | Errno::NOENT)) = receiver.recv_timeout(UNMOUNT) {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

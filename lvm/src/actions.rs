@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::serde_json::{self, Value, json};
+use lazarette_plugin::values::without_null;
 use lazarette_plugin::{Action, ActionOn, Call, Error, JsonSchema, NoParameters, Result, Volume};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use crate::group;
 use crate::lvm::{Devices, Time};
 use crate::options::VolumeOptions;
 use crate::report::Logical;
-use crate::values::{DevicePath, LvmName, Size, Tag, without_null};
+use crate::values::{DevicePath, LvmName, Size, Tag};
 use crate::{devices, message, stamp};
 
 /// Devices that are added.
@@ -340,7 +341,7 @@ impl Inner {
 
     fn trim(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Value> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (_, found) = self.existing(time, volume)?;
         let mut said = String::new();
         self.mounted(time, volume, &found, |path| {
@@ -371,7 +372,7 @@ impl Inner {
         wanted: &Tags,
     ) -> Result<Value> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (_, found) = self.existing(time, volume)?;
         let missing = |t: &&Tag| !found.has_tag(t.as_str());
         let added: Vec<&str> = wanted.add.iter().filter(missing).map(Tag::as_str).collect();

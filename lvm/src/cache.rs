@@ -73,7 +73,7 @@ impl Inner {
         wanted: &Cache,
     ) -> Result<Value> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (look, found) = self.existing(time, volume)?;
         let (full, mode) = (self.full(&found.name), wanted.mode.name());
         if found.is_cached() {
@@ -123,7 +123,7 @@ impl Inner {
     /// Writes back what the volume's cache holds, and takes it away.
     pub(crate) fn uncache(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Value> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (look, found) = self.existing(time, volume)?;
         let full = self.full(&found.name);
         if found.is_cached() {

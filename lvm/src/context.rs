@@ -4,22 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lazarette_plugin::locks::Locks;
+use lazarette_plugin::monitor::Monitor;
 use lazarette_plugin::serde_json::{Value, json};
+use lazarette_plugin::turns::Turns;
 use lazarette_plugin::{
-    Action, Call, Capabilities, Capability, CloneSource, Created, Error, Found, Health, Host,
-    Level, ListedVolume, Mounted, Privileges, Removed, Result, SnapshotId, StorageContext,
-    UrlMapping, Volume, VolumeId,
+    Action, Call, Capabilities, Capability, CloneSource, Created, Found, Health, Host, Level,
+    ListedVolume, Mounted, Privileges, Removed, Result, SnapshotId, StorageContext, UrlMapping,
+    Volume, VolumeId,
 };
 
 use crate::file_system::FileSystem;
 use crate::group::{self, Group};
-use crate::health::Monitor;
 use crate::lvm::{DIRECTORY, Lvm, Time};
 use crate::options::{Config, VolumeOptions};
 use crate::programs::Programs;
 use crate::report::Logical;
-use crate::{actions, device_mapper, devices, mounts, scan, stamp};
+use crate::{actions, device_mapper, devices, health, mounts, scan, stamp};
 
 /// How long bringing the group up, and taking it down, may take.
 const OPEN: Duration = Duration::from_secs(120);
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) lvm: Lvm,
     pub(crate) group: Group,
-    pub(crate) locks: Locks,
+    pub(crate) turns: Turns,
 }
 
 impl StorageContext for LvmContext {
@@ -66,10 +66,9 @@ impl StorageContext for LvmContext {
             config,
             lvm,
             group,
-            locks: Locks::default(),
+            turns: Turns::default(),
         });
-        let monitor = Monitor::start(&inner)
-            .map_err(|e| Error::internal("no thread for the health checks").cause(e))?;
+        let monitor = health::watch(&inner)?;
         Ok(Self { inner, monitor })
     }
 

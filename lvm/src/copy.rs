@@ -26,7 +26,7 @@ impl Inner {
     ) -> Result<Created> {
         let time = Time::Of(call);
         refuse_own_shape(volume)?;
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let mut look = self.look(time)?;
         let found = self.find(time, &mut look, volume)?;
         if let Some(done) = found.as_ref().filter(|f| f.has_tag(stamp::READY)) {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lazarette_plugin::locks::Locks;
 use lazarette_plugin::serde_json::{self, Value, json};
+use lazarette_plugin::turns::Turns;
 use lazarette_plugin::{Call, Host, Level, Sink};
 
 use crate::context::Inner;
@@ -117,7 +117,7 @@ impl Container {
                 uuid: group.uuid,
                 devices: BTreeMap::new(),
             },
-            locks: Locks::default(),
+            turns: Turns::default(),
         }
     }
 

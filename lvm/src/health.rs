@@ -1,14 +1,12 @@
 //! How the volume group is, found out by a thread of its own with programs that are killed when
 //! they take too long; and what it does by itself: growing, and setting right what a killed command
-//! has left. [`Monitor::health`] only tells what was found last.
+//! has left.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lazarette_plugin::{
-    Activity, Capacity, Health, HealthState, Host, Level, Result, VolumeHealth,
-};
+use lazarette_plugin::monitor::{Look, Monitor};
+use lazarette_plugin::{Activity, Capacity, Health, HealthState, Level, Result, VolumeHealth};
 
 use crate::context::Inner;
 use crate::lvm::Time;
@@ -28,93 +26,31 @@ const FULL: f64 = 80.0;
 /// A cache is shown as an activity that never ends.
 const CACHE: &str = "cache";
 
-/// The thread, and what it has found.
-pub(crate) struct Monitor {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-struct State {
-    stop: bool,
-    health: Health,
-}
-
-impl Monitor {
-    /// Looks once, then goes on looking.
-    pub(crate) fn start(inner: &Arc<Inner>) -> std::io::Result<Self> {
-        let state = State {
-            stop: false,
-            health: look(inner, &mut Course::default()),
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        });
-        let (looking, inner) = (shared.clone(), inner.clone());
-        thread::Builder::new()
-            .name("health".into())
-            .spawn(move || {
-                let mut course = Course::default();
-                while looking.sleep(course.untidy) {
-                    let health = look(&inner, &mut course);
-                    looking.tell(&inner.host, health);
-                }
-            })?;
-        Ok(Self { shared })
-    }
-
-    /// What was found last.
-    pub(crate) fn health(&self) -> Health {
-        self.shared.lock().health.clone()
-    }
-
-    /// Ends the thread soon.
-    pub(crate) fn stop(&self) {
-        self.shared.lock().stop = true;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, host: &Host, health: Health) {
-        let mut state = self.lock();
-        let changed = state.health.state != health.state || state.health.reason != health.reason;
-        state.health = health;
-        if changed {
-            let why = state.health.reason.as_deref().unwrap_or("all is well");
-            host.log(Level::Info, format!("now {:?}: {why}", state.health.state));
-            host.changed();
+/// Looks once, then lets a thread go on looking.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub(crate) fn watch(inner: &Arc<Inner>) -> Result<Monitor> {
+    let mut course = Course::default();
+    let first = look(inner, &mut course);
+    let mut found = Some(first.clone());
+    let inner = inner.clone();
+    let host = inner.host.clone();
+    Monitor::start(&host, first, move |_| {
+        let health = found.take().unwrap_or_else(|| look(&inner, &mut course));
+        Look {
+            pause: pause(&health, course.untidy),
+            health: Some(health),
         }
-    }
+    })
+}
 
-    /// Waits for the next look, which is to come `soon` or not. Whether there is to be one.
-    fn sleep(&self, soon: bool) -> bool {
-        let state = self.lock();
-        let goes_on = |a: &Activity| a.name != CACHE;
-        let busy = soon
-            || state.health.state != HealthState::Healthy
-            || state.health.activities.iter().any(goes_on);
-        let pause = if busy { ALERT } else { CALM };
-        let (state, _) = self
-            .wake
-            .wait_timeout_while(state, pause, |state| !state.stop)
-            .unwrap_or_else(PoisonError::into_inner);
-        !state.stop
-    }
+/// How long it is until the next look, which is to come `soon` or not.
+fn pause(health: &Health, soon: bool) -> Duration {
+    let goes_on = |a: &Activity| a.name != CACHE;
+    let busy =
+        soon || health.state != HealthState::Healthy || health.activities.iter().any(goes_on);
+    if busy { ALERT } else { CALM }
 }
 
 /// What follows from one look to the next.

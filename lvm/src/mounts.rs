@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::linux::mountinfo::{MountRow, MountTable};
+pub(crate) use lazarette_plugin::mount::unmount;
 use lazarette_plugin::{Error, ErrorKind, Host, Result, VolumeId};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use crate::file_system::FileSystem;
 use crate::lvm::Time;
@@ -88,27 +87,6 @@ fn explain(fs: FileSystem, error: Error) -> Error {
             .remedy(remedy);
     }
     error
-}
-
-/// Unmounts what is mounted at `path` and removes the directory; nothing if there is neither.
-pub(crate) fn unmount(path: &Path) -> Result<()> {
-    let what = || format!("cannot unmount {}", path.display());
-    match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::BUSY) => {
-            return Err(Error::new(ErrorKind::Busy, what())
-                .cause("something in the storage container uses it")
-                .remedy("it is tried again by itself"));
-        }
-        Err(errno) => return Err(Error::internal(what()).cause(errno)),
-    }
-    match fs::remove_dir(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::internal(format!("cannot remove {}", path.display())).cause(e))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// All that is mounted below the host's directory.

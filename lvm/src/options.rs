@@ -1,12 +1,11 @@
 //! What is configured: the volume group, and a volume's own options.
 
+use lazarette_plugin::values::without_null;
 use lazarette_plugin::{Error, JsonSchema, Result, quoted};
 use serde::{Deserialize, Serialize};
 
 use crate::file_system::FileSystem;
-use crate::values::{
-    DevicePath, GroupUuid, Label, LvmName, SecretName, Size, SizeOrShare, Tag, without_null,
-};
+use crate::values::{DevicePath, GroupUuid, Label, LvmName, SecretName, Size, SizeOrShare, Tag};
 
 /// Options of a context: a volume group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -21,7 +21,7 @@ impl Inner {
         let Some(size) = volume.options.size else {
             return Err(Error::invalid("no size is given").remedy("say it: size: 20G"));
         };
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (look, found) = self.existing(time, volume)?;
         let wanted = look.group.rounded(size.bytes());
         if wanted >= found.size {

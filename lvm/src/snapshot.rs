@@ -31,7 +31,7 @@ impl Inner {
         id: SnapshotId,
     ) -> Result<Created> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (look, found) = self.existing(time, volume)?;
         if let Some(there) = look.tagged(&stamp::of_snapshot(id)) {
             if there.is_thin() || there.is_thick_snapshot() {
@@ -102,7 +102,7 @@ impl Inner {
         id: SnapshotId,
     ) -> Result<Removed> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let look = self.look(time)?;
         let Some(found) = look.tagged(&stamp::of_snapshot(id)) else {
             return Ok(Removed::AlreadyAbsent);
@@ -119,7 +119,7 @@ impl Inner {
         id: SnapshotId,
     ) -> Result<()> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.unmount(volume.id)?;
         encryption::close(self, time, volume.id)?;
         let (look, found) = self.existing(time, volume)?;

@@ -4,87 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use lazarette_plugin::schemars::{Schema, SchemaGenerator, json_schema};
-use lazarette_plugin::serde_json::{Value, json};
-use lazarette_plugin::{Error, JsonSchema, Result, quoted};
+use lazarette_plugin::{Error, JsonSchema, Result, checked_text, quoted};
 use serde::{Deserialize, Serialize};
-
-/// Takes `null` out of a schema's fields: an option that is not wanted is left out. Programs that
-/// turn Docker's text into typed values then find one type for each option.
-pub(crate) fn without_null(schema: &mut Schema) {
-    let Some(Value::Object(fields)) = schema.get_mut("properties") else {
-        return;
-    };
-    let null = json!({ "type": "null" });
-    for field in fields.values_mut().filter_map(Value::as_object_mut) {
-        if field.get("default") == Some(&Value::Null) {
-            field.remove("default");
-        }
-        for name in ["type", "enum", "anyOf"] {
-            if let Some(Value::Array(all)) = field.get_mut(name) {
-                all.retain(|v| *v != Value::Null && *v != "null" && *v != null);
-            }
-        }
-        let only = |name: &str| match field.get(name) {
-            Some(Value::Array(all)) if all.len() == 1 => Some(all[0].clone()),
-            _ => None,
-        };
-        if let Some(one) = only("type") {
-            field.insert("type".into(), one);
-        } else if let Some(Value::Object(one)) = only("anyOf") {
-            field.remove("anyOf");
-            field.extend(one);
-        }
-    }
-}
-
-/// Implements a text that is checked when it is made.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $check:path, $pattern:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = Error;
-            fn try_from(text: String) -> Result<Self> {
-                $check(&text)?;
-                Ok(Self(text))
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(text: $name) -> Self {
-                text.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    };
-}
 
 checked_text!(
     /// The name of a volume group, a logical volume or a thin pool, as LVM allows it.
@@ -101,6 +22,10 @@ checked_text!(
 checked_text!(
     /// The label of a file system.
     Label, check_label, "^[a-zA-Z0-9_.+][a-zA-Z0-9_.+ -]{0,254}$"
+);
+checked_text!(
+    /// The path of a block device.
+    DevicePath, check_device, "^/dev/[a-zA-Z0-9_.+:/=@#%{}~-]{1,250}$"
 );
 checked_text!(
     /// The name of a secret of the context.
@@ -120,7 +45,7 @@ const RESERVED_PARTS: [&str; 15] = [
     "_tdata", "_tmeta", "_vorigin", "_vdata", "_wcorig", "_imeta",
 ];
 
-fn check_name(text: &str) -> Result<()> {
+fn check_name(text: &str) -> Result<String> {
     let remedy = "use 1 to 63 letters, digits, '_', '.', '+' and '-', not beginning with '-'";
     let refused = |why| Err(bad("the LVM name", text, why, remedy));
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
@@ -135,13 +60,13 @@ fn check_name(text: &str) -> Result<()> {
     {
         return refused("is a name that LVM keeps for itself");
     }
-    Ok(())
+    Ok(text.to_owned())
 }
 
 /// What our own tags begin with.
 pub(crate) const OUR_TAGS: &str = "lazarette.";
 
-fn check_tag(text: &str) -> Result<()> {
+fn check_tag(text: &str) -> Result<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.+/=!:&#-".contains(&b);
     if text.is_empty() || text.len() > 128 || text.starts_with('-') || !text.bytes().all(allowed) {
         let remedy = "use 1 to 128 letters, digits and any of _ . + / = ! : & # -";
@@ -151,23 +76,23 @@ fn check_tag(text: &str) -> Result<()> {
         let why = "tags that begin with `lazarette.` say which volume something is";
         return Err(bad("the tag", text, why, "choose another one"));
     }
-    Ok(())
+    Ok(text.to_owned())
 }
 
-fn check_uuid(text: &str) -> Result<()> {
+fn check_uuid(text: &str) -> Result<String> {
     let parts: Vec<&str> = text.split('-').collect();
     let lengths: Vec<usize> = parts.iter().map(|p| p.len()).collect();
     let alphanumeric = parts
         .iter()
         .all(|p| p.bytes().all(|b| b.is_ascii_alphanumeric()));
     if lengths == [6, 4, 4, 4, 4, 4, 6] && alphanumeric {
-        return Ok(());
+        return Ok(text.to_owned());
     }
     let remedy = "take it from `vgs -o vg_name,vg_uuid` or `laz scan`";
     Err(bad("the UUID", text, "is not one of LVM's", remedy))
 }
 
-fn check_label(text: &str) -> Result<()> {
+fn check_label(text: &str) -> Result<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.+ -".contains(&b);
     if text.is_empty()
         || text.len() > 255
@@ -177,10 +102,10 @@ fn check_label(text: &str) -> Result<()> {
         let remedy = "use letters, digits, '_', '.', '+', '-' and blanks inside";
         return Err(bad("the label", text, "cannot be one", remedy));
     }
-    Ok(())
+    Ok(text.to_owned())
 }
 
-fn check_secret(text: &str) -> Result<()> {
+fn check_secret(text: &str) -> Result<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     if text.is_empty() || text.len() > 64 || text.starts_with(['-', '.']) {
         let remedy = "give the name of a file in /etc/lazarette/secrets/CONTEXT";
@@ -194,70 +119,34 @@ fn check_secret(text: &str) -> Result<()> {
             .cause("has other characters than letters, digits, '_', '.' and '-'")
             .remedy("give the name of a file in /etc/lazarette/secrets/CONTEXT, not the key"));
     }
-    Ok(())
+    Ok(text.to_owned())
 }
 
-/// The path of a block device.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DevicePath(String);
+/// Refuses what is no plain path below `/dev`.
+fn check_device(text: &str) -> Result<String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.+-:/=@#%{}~".contains(&b);
+    let mut parts = text.split('/').skip(1);
+    let remedy = "give it as a stable path: /dev/disk/by-id/…";
+    if !text.starts_with("/dev/") || text.len() > 255 || !text.bytes().all(allowed) {
+        let why = "is no path below /dev that can be passed on";
+        return Err(bad("the device", text, why, remedy));
+    }
+    if parts.any(|p| p.is_empty() || p == "." || p == "..") {
+        return Err(bad("the device", text, "is not a plain path", remedy));
+    }
+    Ok(text.to_owned())
+}
 
 impl DevicePath {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The path.
     pub fn path(&self) -> &Path {
         Path::new(&self.0)
     }
 }
 
-impl TryFrom<String> for DevicePath {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.+-:/=@#%{}~".contains(&b);
-        let parts = || text.split('/').skip(1);
-        let remedy = "give it as a stable path: /dev/disk/by-id/…";
-        if !text.starts_with("/dev/") || text.len() > 255 || !text.bytes().all(allowed) {
-            let why = "is no path below /dev that can be passed on";
-            return Err(bad("the device", &text, why, remedy));
-        }
-        if parts().any(|p| p.is_empty() || p == "." || p == "..") {
-            return Err(bad("the device", &text, "is not a plain path", remedy));
-        }
-        Ok(Self(text))
-    }
-}
-
-impl From<DevicePath> for String {
-    fn from(path: DevicePath) -> Self {
-        path.0
-    }
-}
-
 impl From<&DevicePath> for PathBuf {
     fn from(path: &DevicePath) -> Self {
         path.0.clone().into()
-    }
-}
-
-impl fmt::Display for DevicePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl JsonSchema for DevicePath {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DevicePath".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^/dev/[a-zA-Z0-9_.+:/=@#%{}~-]{1,250}$" })
     }
 }
 

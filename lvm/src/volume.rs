@@ -128,7 +128,7 @@ impl Inner {
         let time = Time::Of(call);
         let options = &volume.options;
         options.check(&self.config)?;
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let mut look = self.look(time)?;
         if let Some(found) = self.find(time, &mut look, volume)? {
             self.same(&look, &found, options)?;
@@ -405,7 +405,7 @@ impl Inner {
     /// Mounts the volume in this container.
     pub(crate) fn mount(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Mounted> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         let (_, found) = self.existing(time, volume)?;
         self.mount_found(time, volume, &found)
     }
@@ -446,7 +446,7 @@ impl Inner {
     /// Removes the volume with its data, or lets go of one that was taken over.
     pub(crate) fn remove(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Removed> {
         let time = Time::Of(call);
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.unmount(volume.id)?;
         let mut look = self.look(time)?;
         let found = self.find(time, &mut look, volume)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lazarette_plugin::directory;
 use lazarette_plugin::linux::mount::{Expected, MountError, MountRoot};
+use lazarette_plugin::monitor::Monitor;
 use lazarette_plugin::serde_json::json;
 use lazarette_plugin::{
     Call, Capabilities, Capability, Created, Error, ErrorKind, Health, Host, Level, ListedVolume,
@@ -15,7 +16,7 @@ use lazarette_plugin::{
 use rustix::io::Errno;
 
 use crate::export::{Config, OnRemove, Place, VolumeOptions};
-use crate::health::Monitor;
+use crate::health;
 use crate::mounts::{Mounts, Ready, Source};
 use crate::programs::Programs;
 use crate::values::{Flag, Subdirectory};
@@ -179,8 +180,7 @@ impl Nfs {
         let config = Arc::new(config);
         host.log(Level::Info, format!("opening NFS server {}", config.server));
         let mounts = Arc::new(Mounts::find(host.clone(), programs.clone()));
-        let monitor = Monitor::start(host, config.clone(), mounts.clone(), programs)
-            .map_err(|e| Error::internal("no thread for the health checks").cause(e))?;
+        let monitor = health::watch(host, config.clone(), mounts.clone(), programs)?;
         Ok(Self {
             config,
             mounts,

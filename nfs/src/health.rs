@@ -2,16 +2,16 @@
 //!
 //! Whatever touches a mount whose server is away waits for ever. So the thread first asks by a TCP
 //! connection with a limit, and then lets a child process look at the mounts, which is killed when
-//! it takes too long. [`Monitor::health`] only tells what was found last.
+//! it takes too long.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::{Command, Failure};
-use lazarette_plugin::{Error, Health, HealthState, Host, Level, VolumeHealth, VolumeId};
+use lazarette_plugin::monitor::{Look, Monitor};
+use lazarette_plugin::{Error, Health, HealthState, Host, Level, Result, VolumeHealth, VolumeId};
 
 use crate::export::Config;
 use crate::mounts::{Mounts, Used};
@@ -33,99 +33,34 @@ const LOCKS: Duration = Duration::from_secs(15);
 /// Paths that one child looks at.
 const BATCH: usize = 64;
 
-/// The thread, and what it has found.
-pub(crate) struct Monitor {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-struct State {
-    stop: bool,
-    health: Health,
-}
-
-impl Monitor {
-    /// Starts looking.
-    pub(crate) fn start(
-        host: Host,
-        config: Arc<Config>,
-        mounts: Arc<Mounts>,
-        programs: Programs,
-    ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                stop: false,
-                health: Health::healthy(),
-            }),
-            wake: Condvar::new(),
-        });
-        let looking = shared.clone();
-        thread::Builder::new()
-            .name("health".into())
-            .spawn(move || {
-                let mut course = Course::default();
-                let mut locks = Locks::default();
-                while !looking.stopped() {
-                    let health = look(&config, &mounts, &programs, &mut course);
-                    locks.tend(&host, &mounts, &programs);
-                    looking.tell(&host, health);
-                    mounts.tidy();
-                    looking.sleep();
-                }
-            })?;
-        Ok(Self { shared })
-    }
-
-    /// What was found last.
-    pub(crate) fn health(&self) -> Health {
-        self.shared.lock().health.clone()
-    }
-
-    /// Ends the thread soon.
-    pub(crate) fn stop(&self) {
-        self.shared.lock().stop = true;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopped(&self) -> bool {
-        self.lock().stop
-    }
-
-    fn tell(&self, host: &Host, health: Health) {
-        let mut state = self.lock();
-        if state.health.state != health.state {
-            let why = health.reason.as_deref().unwrap_or("all is well");
-            host.log(Level::Info, format!("now {:?}: {why}", health.state));
+/// Lets a thread look.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub(crate) fn watch(
+    host: Host,
+    config: Arc<Config>,
+    mounts: Arc<Mounts>,
+    programs: Programs,
+) -> Result<Monitor> {
+    let (mut course, mut locks) = (Course::default(), Locks::default());
+    let (at, mut looked) = (host.clone(), false);
+    Monitor::start(&at, Health::healthy(), move |_| {
+        // What was there at the start may be wanted again: core comes and says so.
+        if std::mem::replace(&mut looked, true) {
+            mounts.tidy();
         }
-        state.health = health;
-    }
-
-    fn sleep(&self) {
-        let state = self.lock();
-        let pause = if state.health.state == HealthState::Healthy {
-            CALM
-        } else {
-            ALERT
+        let health = look(&config, &mounts, &programs, &mut course);
+        locks.tend(&host, &mounts, &programs);
+        let pause = match health.state {
+            HealthState::Healthy => CALM,
+            _ => ALERT,
         };
-        let stopped = |state: &mut State| !state.stop;
-        drop(self.wake.wait_timeout_while(state, pause, stopped));
-    }
+        Look {
+            health: Some(health),
+            pause,
+        }
+    })
 }
 
 /// The lock daemons of NFS 3, started again if they have gone: another context may have had them.

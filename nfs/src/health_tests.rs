@@ -152,21 +152,21 @@ fn telling_takes_no_time_and_the_thread_ends() {
             .unwrap();
     let host = crate::fakes::host(directory.path());
     let mounts = Arc::new(Mounts::find(host.clone(), Programs::default()));
-    let monitor = Monitor::start(host, Arc::new(config), mounts, Programs::default()).unwrap();
+    let held = Arc::downgrade(&mounts);
+    let monitor = watch(host, Arc::new(config), mounts, Programs::default()).unwrap();
     let end = Instant::now() + Duration::from_secs(10);
     while monitor.health().state != HealthState::Unreachable {
         assert!(
             Instant::now() < end,
             "port 1 of this machine is closed, and nobody noticed"
         );
-        thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     let reason = monitor.health().reason.unwrap();
     assert!(reason.contains("refused"), "{reason}");
-    let shared = Arc::downgrade(&monitor.shared);
     drop(monitor);
-    while shared.upgrade().is_some() {
+    while held.upgrade().is_some() {
         assert!(Instant::now() < end, "the thread lives on");
-        thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

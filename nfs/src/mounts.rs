@@ -20,9 +20,8 @@ use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::linux::mountinfo::{MountRow, MountTable};
+use lazarette_plugin::mount::let_go;
 use lazarette_plugin::{Call, Error, ErrorKind, Host, Level, Result, VolumeId, serde_json};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use crate::options::Options;
 use crate::programs::Programs;
@@ -38,8 +37,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is left of a call's time for the rest when the mount program has to end.
 const MARGIN: Duration = Duration::from_millis(500);
-/// How long an unmount is waited for.
-const UNMOUNT: Duration = Duration::from_secs(3);
 /// How long a mount that nobody uses is kept: a create is mostly followed by a mount.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -155,7 +152,7 @@ impl Mounts {
                 Level::Info,
                 format!("mounting {} anew: it was stale", source.name()),
             );
-            let_go(&self.place(&key));
+            let_go(&self.place(&key), false);
             slot.stale = false;
         }
         let ready = match self.mounted(&key)? {
@@ -282,7 +279,9 @@ impl Mounts {
             return;
         }
         let place = self.place(key);
-        if let_go(&place) {
+        // Never by force: that would end the I/O of everybody who uses the same file system, and the
+        // copies that containers use are of the same one.
+        if let_go(&place, false) {
             let _ = fs::remove_dir(&users);
             let _ = fs::remove_dir(&place);
             let _ = fs::remove_dir(self.host.mounts().join(key));
@@ -443,37 +442,6 @@ fn lock_until(slot: &Mutex<Slot>, end: Instant) -> Option<MutexGuard<'_, Slot>> 
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-/// Unmounts all that is mounted at `place`, without waiting for a server that is away. Whether
-/// nothing is mounted there afterwards.
-///
-/// Never by force: that would end the I/O of everybody who uses the same file system, and the
-/// copies that containers use are of the same one. What does not unmount at once is detached: this
-/// mount is nobody's but ours.
-fn let_go(place: &Path) -> bool {
-    for flags in [UnmountFlags::empty(), UnmountFlags::DETACH] {
-        let place = place.to_owned();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let unmounting = thread::Builder::new()
-            .name("unmount".into())
-            .spawn(move || {
-                let mut result = Ok(());
-                while result.is_ok() {
-                    result = rustix::mount::unmount(&place, flags | UnmountFlags::NOFOLLOW);
-                }
-                // Nobody waits any more: fine.
-                let _ = sender.send(result);
-            });
-        if unmounting.is_err() {
-            return false;
-        }
-        // EINVAL: no mount (any more). ENOENT: not even a directory.
-        if let Ok(Err(Errno::INVAL | Errno::NOENT)) = receiver.recv_timeout(UNMOUNT) {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ fn somebody_else_s_work_on_a_mount_is_waited_for_until_the_deadline() {
 #[test]
 fn letting_go_of_nothing_is_done() {
     let directory = tempfile::tempdir().unwrap();
-    assert!(let_go(directory.path()));
-    assert!(let_go(&directory.path().join("absent")));
+    assert!(let_go(directory.path(), false));
+    assert!(let_go(&directory.path().join("absent"), false));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_is_busy_in_this_container_is_let_go_all_the_same() {
             rustix::mount::mount("t", &place, "tmpfs", flags, None).unwrap();
         }
         let file = std::fs::File::create(place.join("open")).unwrap();
-        assert!(let_go(&place));
+        assert!(let_go(&place, false));
         assert!(MountTable::of_thread().unwrap().top_at(&place).is_none());
         drop(file);
     });

@@ -2,6 +2,7 @@
 
 use lazarette_plugin::schemars::{self, JsonSchema};
 use lazarette_plugin::serde_json::{Value, json};
+use lazarette_plugin::values::without_null;
 use lazarette_plugin::{Action, ActionOn, Call, Error, NoParameters, Result, Volume};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use crate::programs::time_for;
 use crate::report;
 use crate::status;
 use crate::streams;
-use crate::values::{Device, Layout, PropertyValue, is_property, without_null};
+use crate::values::{Device, Layout, PropertyValue, is_property};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

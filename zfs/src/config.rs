@@ -1,12 +1,12 @@
 //! What is configured: the pool, how to make it if it is not there, and a volume's options.
 
 use lazarette_plugin::schemars::Schema;
+use lazarette_plugin::values::without_null;
 use lazarette_plugin::{Error, JsonSchema, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
     DatasetName, Device, Guid, Layout, PoolName, Properties, PropertyValue, SecretName, Size,
-    without_null,
 };
 
 /// A context's options: one pool.

@@ -1,22 +1,24 @@
 //! The ZFS storage context: one pool, and volumes that are its datasets and zvols.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lazarette_plugin::locks::Locks;
+use lazarette_plugin::monitor::Monitor;
 use lazarette_plugin::serde_json::{Value, json};
+use lazarette_plugin::turns::Turns;
 use lazarette_plugin::{
-    Action, Call, Capabilities, Capability, CloneSource, Created, Error, Found, Health, Host,
-    Level, ListedVolume, Mounted, Privileges, Removed, Result, SnapshotId, StorageContext,
-    UrlMapping, Volume, VolumeId,
+    Action, Call, Capabilities, Capability, CloneSource, Created, Found, Health, Host, Level,
+    ListedVolume, Mounted, Privileges, Removed, Result, SnapshotId, StorageContext, UrlMapping,
+    Volume, VolumeId,
 };
 
 use crate::config::{Config, MountOwn, VolumeOptions};
 use crate::dataset::Datasets;
-use crate::health::Monitor;
 use crate::mounts::Mounts;
 use crate::pool::{self, PARENT};
 use crate::programs::{Programs, time_for};
-use crate::{actions, report, scan, versions};
+use crate::{actions, health, report, scan, versions};
 
 /// Where the context's secrets are.
 const SECRETS: &str = "/run/secrets";
@@ -27,8 +29,10 @@ const MODULE_BUILDER: &str = "lazarette/zfs-module";
 pub struct Zfs {
     config: Config,
     datasets: Datasets,
-    locks: Locks,
+    turns: Turns,
     monitor: Monitor,
+    /// Whether nobody is to look at the pool.
+    hold: Arc<AtomicBool>,
 }
 
 impl StorageContext for Zfs {
@@ -97,12 +101,12 @@ impl StorageContext for Zfs {
     }
 
     fn create(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Created> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.create(call, volume)
     }
 
     fn remove(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<Removed> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.remove(call, volume)
     }
 
@@ -130,6 +134,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         _read_only: bool,
     ) -> Result<Mounted> {
+        let _turn = self.turns.take(call, volume.id)?;
         let (path, source) = self.datasets.mount(call, volume)?;
         Ok(Mounted {
             path,
@@ -139,7 +144,8 @@ impl StorageContext for Zfs {
         })
     }
 
-    fn unmount(&self, _call: &Call, volume: VolumeId) -> Result<()> {
+    fn unmount(&self, call: &Call, volume: VolumeId) -> Result<()> {
+        let _turn = self.turns.take(call, volume)?;
         self.datasets.mounts.unmount(volume)
     }
 
@@ -149,7 +155,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<Created> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.snapshot(call, volume, snapshot)
     }
 
@@ -159,7 +165,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<Removed> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.remove_snapshot(call, volume, snapshot)
     }
 
@@ -169,7 +175,7 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         snapshot: SnapshotId,
     ) -> Result<()> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.rollback(call, volume, snapshot)
     }
 
@@ -179,12 +185,12 @@ impl StorageContext for Zfs {
         volume: &Volume<VolumeOptions>,
         source: &CloneSource<VolumeOptions>,
     ) -> Result<Created> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.clone(call, volume, source)
     }
 
     fn resize(&self, call: &Call, volume: &Volume<VolumeOptions>) -> Result<()> {
-        let _held = self.locks.hold(call, volume.id)?;
+        let _turn = self.turns.take(call, volume.id)?;
         self.datasets.resize(call, volume)
     }
 
@@ -206,7 +212,7 @@ impl StorageContext for Zfs {
 
     fn close(&self) -> Result<()> {
         // A tool that looks at the pool would keep it busy.
-        self.monitor.hold(true);
+        self.hold.store(true, Ordering::Relaxed);
         let closed = self.datasets.mounts.close().and_then(|()| {
             pool::export(
                 &self.datasets.host,
@@ -215,7 +221,7 @@ impl StorageContext for Zfs {
             )
         });
         // Refused, the context goes on as it is.
-        self.monitor.hold(closed.is_ok());
+        self.hold.store(closed.is_ok(), Ordering::Relaxed);
         closed
     }
 }
@@ -238,8 +244,8 @@ impl Zfs {
         );
         pool::change_over(&host, &programs, &config.pool)?;
         pool::bring_up(&host, &programs, &config)?;
-        let monitor = Monitor::start(host.clone(), programs.clone(), config.pool.clone())
-            .map_err(|e| Error::internal("no thread for the health checks").cause(e))?;
+        let hold = Arc::new(AtomicBool::new(false));
+        let monitor = health::watch(&host, programs.clone(), config.pool.clone(), hold.clone())?;
         let datasets = Datasets {
             mounts: Mounts::new(host.clone()),
             host,
@@ -250,8 +256,9 @@ impl Zfs {
         Ok(Self {
             config,
             datasets,
-            locks: Locks::default(),
+            turns: Turns::default(),
             monitor,
+            hold,
         })
     }
 }

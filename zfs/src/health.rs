@@ -6,12 +6,13 @@
 //! before it has ended.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lazarette_plugin::command::{Failure, abandoned};
-use lazarette_plugin::{Capacity, Health, HealthState, Host, Level};
+use lazarette_plugin::monitor::{Look, Monitor};
+use lazarette_plugin::{Capacity, Health, HealthState, Host, Level, Result};
 
 use crate::pool::{self, State};
 use crate::programs::Programs;
@@ -32,109 +33,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to put in a spare, if the first has failed.
 const ATTEMPT: Duration = Duration::from_secs(60);
 
-/// The thread, and what it has found.
-pub(crate) struct Monitor {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<Found>,
-    wake: Condvar,
-}
-
-struct Found {
-    stop: bool,
-    hold: bool,
-    look: bool,
-    health: Health,
-}
-
-impl Monitor {
-    /// Starts looking.
-    pub(crate) fn start(host: Host, programs: Programs, pool: PoolName) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(Found {
-                stop: false,
-                hold: false,
-                look: false,
-                health: Health::healthy(),
-            }),
-            wake: Condvar::new(),
-        });
-        let looking = shared.clone();
-        thread::Builder::new()
-            .name("health".into())
-            .spawn(move || {
-                let mut course = Course::default();
-                while !looking.lock().stop {
-                    let (hold, now) = looking.take_wish();
-                    let seen = (!hold).then(|| course.look(&programs, &pool, now));
-                    for (level, note) in course.notes.drain(..) {
-                        host.log(level, note);
-                    }
-                    if let Some(health) = seen.flatten() {
-                        looking.tell(&host, health);
-                    }
-                    looking.sleep();
-                }
-            })?;
-        Ok(Self { shared })
-    }
-
-    /// What was found last.
-    pub(crate) fn health(&self) -> Health {
-        self.shared.lock().health.clone()
-    }
-
-    /// Has the tools look soon.
-    pub(crate) fn look(&self) {
-        self.shared.lock().look = true;
-        self.shared.wake.notify_all();
-    }
-
-    /// Looks no more, or again.
-    pub(crate) fn hold(&self, hold: bool) {
-        self.shared.lock().hold = hold;
-    }
-}
-
-impl Drop for Monitor {
-    /// The thread ends soon.
-    fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Found> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether not to look, and whether somebody has asked for it.
-    fn take_wish(&self) -> (bool, bool) {
-        let mut found = self.lock();
-        (found.hold, std::mem::take(&mut found.look))
-    }
-
-    fn tell(&self, host: &Host, health: Health) {
-        let mut state = self.lock();
-        let changed = state.health.state != health.state;
-        if changed {
-            let why = health.reason.as_deref().unwrap_or("all is well");
-            host.log(Level::Info, format!("now {:?}: {why}", health.state));
+/// Lets a thread look, but not while `hold` says so.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub(crate) fn watch(
+    host: &Host,
+    programs: Programs,
+    pool: PoolName,
+    hold: Arc<AtomicBool>,
+) -> Result<Monitor> {
+    let mut course = Course::default();
+    let log = host.clone();
+    Monitor::start(host, Health::healthy(), move |asked| {
+        let seen = (!hold.load(Ordering::Relaxed)).then(|| course.look(&programs, &pool, asked));
+        for (level, note) in course.notes.drain(..) {
+            log.log(level, note);
         }
-        state.health = health;
-        drop(state);
-        if changed {
-            host.changed();
+        Look {
+            health: seen.flatten(),
+            pause: GLANCE,
         }
-    }
-
-    fn sleep(&self) {
-        let waiting = |found: &mut Found| !found.stop && !found.look;
-        drop(self.wake.wait_timeout_while(self.lock(), GLANCE, waiting));
-    }
+    })
 }
 
 /// What was seen before.

@@ -217,13 +217,14 @@ fn the_monitor_tells_core_of_a_change() {
     stand.state("ONLINE\n");
     let listener = Arc::new(Listener::default());
     let host = Host::new(listener.clone(), "/nonexistent");
-    let monitor = Monitor::start(host, stand.programs.clone(), stand.pool.clone()).unwrap();
+    let hold = Arc::new(AtomicBool::new(false));
+    let monitor = watch(&host, stand.programs.clone(), stand.pool.clone(), hold).unwrap();
     let until = |wanted: HealthState| {
         let deadline = Instant::now() + Duration::from_secs(20);
         while monitor.health().state != wanted {
             assert!(Instant::now() < deadline, "{:?}", monitor.health());
             monitor.look();
-            thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     };
     until(HealthState::Healthy);

@@ -31,7 +31,7 @@ const MOMENTARY: &str = "lz-send-";
 /// Parameters of `send`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = crate::values::without_null)]
+#[schemars(transform = lazarette_plugin::values::without_null)]
 pub(crate) struct Send {
     /// A file to make in /var/lib/lazarette/streams.
     #[serde(default)]
@@ -53,7 +53,7 @@ pub(crate) struct Send {
 /// Parameters of `receive`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = crate::values::without_null)]
+#[schemars(transform = lazarette_plugin::values::without_null)]
 pub(crate) struct Receive {
     /// A file in /var/lib/lazarette/streams that `send` has made.
     #[serde(default)]

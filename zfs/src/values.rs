@@ -5,38 +5,10 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use lazarette_plugin::schemars::{Schema, SchemaGenerator, json_schema};
-use lazarette_plugin::serde_json::{Map, Value, json};
+use lazarette_plugin::serde_json::{Map, Value};
 use lazarette_plugin::{Error, JsonSchema, OptionText, Result, quoted};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
-
-/// Takes `null` out of a schema's fields: an option that is not wanted is left out.
-pub(crate) fn without_null(schema: &mut Schema) {
-    let Some(Value::Object(fields)) = schema.get_mut("properties") else {
-        return;
-    };
-    let null = json!({ "type": "null" });
-    for field in fields.values_mut().filter_map(Value::as_object_mut) {
-        if field.get("default") == Some(&Value::Null) {
-            field.remove("default");
-        }
-        for name in ["type", "enum", "anyOf"] {
-            if let Some(Value::Array(all)) = field.get_mut(name) {
-                all.retain(|v| *v != Value::Null && *v != "null" && *v != null);
-            }
-        }
-        let only = |name: &str| match field.get(name) {
-            Some(Value::Array(all)) if all.len() == 1 => Some(all[0].clone()),
-            _ => None,
-        };
-        if let Some(one) = only("type") {
-            field.insert("type".into(), one);
-        } else if let Some(Value::Object(one)) = only("anyOf") {
-            field.remove("anyOf");
-            field.extend(one);
-        }
-    }
-}
 
 /// Implements serde and a schema for a type that is a checked text: `Type::parse` and `Display`.
 macro_rules! checked_text {
@@ -492,6 +464,7 @@ checked_text!(Layout, {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lazarette_plugin::serde_json::json;
     use proptest::prelude::*;
 
     #[test]

@@ -19,13 +19,12 @@ use std::fs::{self, File};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use lazarette_linux::command::{ChildOutput, Command};
 
+use crate::monitor::{Look, Monitor};
 use crate::values::ServerName;
 use crate::{
     Call, Error, ErrorKind, Health, HealthState, Host, Result, VolumeHealth, VolumeId, mount,
@@ -138,9 +137,9 @@ pub fn reachable(server: &ServerName, port: u16) -> Result<(), String> {
 /// }
 /// fn health(watch: &fuse::Watch) -> Health { watch.health() }
 /// ```
+#[derive(Debug)]
 pub struct Watch {
-    health: Arc<Mutex<Health>>,
-    over: Arc<AtomicBool>,
+    monitor: Monitor,
 }
 
 impl Watch {
@@ -153,41 +152,17 @@ impl Watch {
         host: &Host,
         reachable: impl Fn() -> Result<(), String> + Send + 'static,
     ) -> Result<Self> {
-        let health = Arc::new(Mutex::new(Health::healthy()));
-        let over = Arc::new(AtomicBool::new(false));
-        let watch = Self {
-            health: health.clone(),
-            over: over.clone(),
-        };
-        let host = host.clone();
-        let look = move || {
-            while !over.load(Ordering::Relaxed) {
-                let found = look(&host, &reachable);
-                let mut last = health.lock().unwrap_or_else(PoisonError::into_inner);
-                let changed = *last != found;
-                *last = found;
-                drop(last);
-                if changed {
-                    host.changed();
-                }
-                thread::sleep(PERIOD);
-            }
-        };
-        let started = thread::Builder::new().name("watch".into()).spawn(look);
-        started.map_err(|e| Error::internal("no thread to watch the mounts").cause(e))?;
-        Ok(watch)
+        let at = host.clone();
+        let monitor = Monitor::start(host, Health::healthy(), move |_| Look {
+            health: Some(look(&at, &reachable)),
+            pause: PERIOD,
+        });
+        Ok(Self { monitor: monitor? })
     }
 
     /// What was found last.
     pub fn health(&self) -> Health {
-        let last = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.monitor.health()
     }
 }
 

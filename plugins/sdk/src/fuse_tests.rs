@@ -1,5 +1,7 @@
 use super::*;
 use crate::{Level, Sink};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 #[derive(Default)]

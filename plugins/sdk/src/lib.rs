@@ -58,8 +58,9 @@
 
 pub mod directory;
 pub mod fuse;
-pub mod locks;
+pub mod monitor;
 pub mod mount;
+pub mod turns;
 pub mod values;
 
 mod exported;

@@ -16,7 +16,8 @@ use crate::{Error, ErrorKind, OptionText, Result};
 
 /// stat(1), which every image has.
 const STAT: &str = "/usr/bin/stat";
-/// How long a mount that is in use is tried again: whoever looks whether it answers uses it, too.
+/// How long a mount that is in use is tried again: whoever looks whether it answers uses it, too. And how
+/// long one may take to go.
 const IN_USE: Duration = Duration::from_secs(3);
 /// Between two tries.
 const STEP: Duration = Duration::from_millis(20);
@@ -104,7 +105,11 @@ pub fn unmount(path: &Path) -> Result<()> {
             Ok(()) | Err(Errno::INVAL) => break,
             Err(Errno::NOENT) => return Ok(()),
             Err(Errno::BUSY) if Instant::now() < end => thread::sleep(STEP),
-            Err(Errno::BUSY) => return Err(Error::new(ErrorKind::Busy, what()).cause(Errno::BUSY)),
+            Err(Errno::BUSY) => {
+                return Err(Error::new(ErrorKind::Busy, what())
+                    .cause("something in the storage container uses it")
+                    .remedy("it is tried again by itself"));
+            }
             Err(errno) => return Err(Error::internal(what()).cause(errno)),
         }
     }
@@ -114,6 +119,44 @@ pub fn unmount(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Unmounts all that is mounted at `path`, without waiting for a server that is away: what does not
+/// unmount within seconds is detached. Whether nothing is mounted there afterwards. The directory stays.
+///
+/// Everybody who has a copy of the mount keeps it. With `force`, for a FUSE client that is to be
+/// replaced, their I/O ends: it aborts the connection between kernel and client.
+///
+/// ```
+/// assert!(lazarette_plugin::mount::let_go("/no/such/place".as_ref(), false));
+/// ```
+pub fn let_go(path: &Path, force: bool) -> bool {
+    let first = match force {
+        true => UnmountFlags::FORCE,
+        false => UnmountFlags::empty(),
+    };
+    for flags in [first, UnmountFlags::DETACH] {
+        let path = path.to_owned();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let unmounting = thread::Builder::new()
+            .name("unmount".into())
+            .spawn(move || {
+                let mut result = Ok(());
+                while result.is_ok() {
+                    result = rustix::mount::unmount(&path, flags | UnmountFlags::NOFOLLOW);
+                }
+                // Nobody waits any more: fine.
+                let _ = sender.send(result);
+            });
+        if unmounting.is_err() {
+            return false;
+        }
+        // EINVAL: no mount (any more). ENOENT: not even a directory.
+        if let Ok(Err(Errno::INVAL | Errno::NOENT)) = receiver.recv_timeout(IN_USE) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether `path` is the root of a mount. May block on a file system whose server is away.

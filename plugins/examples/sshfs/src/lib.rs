@@ -11,7 +11,6 @@
 //! `/etc/lazarette/secrets/attic`. Each volume has a client and a connection of its own.
 
 mod options;
-mod turns;
 
 use std::path::PathBuf;
 
@@ -75,27 +74,25 @@ impl StorageContext for Sshfs {
         let Some(path) = &volume.options.path else {
             return Ok(Created::AlreadyExists);
         };
-        self.turns.take(volume.id, || {
-            let root = self.ensure(call, volume.id)?;
-            directory::make(&root, FS_TYPE, path, MODE)
-        })
+        let _turn = self.turns.take(call, volume.id)?;
+        let root = self.ensure(call, volume.id)?;
+        directory::make(&root, FS_TYPE, path, MODE)
     }
 
     fn remove(&self, call: &Call, volume: &Volume<Options>) -> Result<Removed> {
         let Options {
             path, on_remove, ..
         } = &volume.options;
-        self.turns.take(volume.id, || {
-            let mut removed = false;
-            if let (Some(path), OnRemove::Delete) = (path, on_remove) {
-                let root = self.ensure(call, volume.id)?;
-                removed = directory::delete(call, &root, path)?;
-            }
-            mount::unmount(&fuse::place(&self.host, volume.id))?;
-            Ok(match removed {
-                true => Removed::Removed,
-                false => Removed::AlreadyAbsent,
-            })
+        let _turn = self.turns.take(call, volume.id)?;
+        let mut removed = false;
+        if let (Some(path), OnRemove::Delete) = (path, on_remove) {
+            let root = self.ensure(call, volume.id)?;
+            removed = directory::delete(call, &root, path)?;
+        }
+        mount::unmount(&fuse::place(&self.host, volume.id))?;
+        Ok(match removed {
+            true => Removed::Removed,
+            false => Removed::AlreadyAbsent,
         })
     }
 
@@ -110,13 +107,11 @@ impl StorageContext for Sshfs {
 
     fn mount(&self, call: &Call, volume: &Volume<Options>, read_only: bool) -> Result<Mounted> {
         let path = volume.options.path.as_ref();
-        let root = self.turns.take(volume.id, || {
-            let root = self.ensure(call, volume.id)?;
-            if let Some(path) = path.filter(|_| !read_only) {
-                directory::make(&root, FS_TYPE, path, MODE)?;
-            }
-            Ok(root)
-        })?;
+        let _turn = self.turns.take(call, volume.id)?;
+        let root = self.ensure(call, volume.id)?;
+        if let Some(path) = path.filter(|_| !read_only) {
+            directory::make(&root, FS_TYPE, path, MODE)?;
+        }
         Ok(Mounted {
             path: root,
             subdirectory: path.map(|path| PathBuf::from(path.as_str())),
@@ -125,9 +120,9 @@ impl StorageContext for Sshfs {
         })
     }
 
-    fn unmount(&self, _: &Call, volume: VolumeId) -> Result<()> {
-        let place = fuse::place(&self.host, volume);
-        self.turns.take(volume, || mount::unmount(&place))
+    fn unmount(&self, call: &Call, volume: VolumeId) -> Result<()> {
+        let _turn = self.turns.take(call, volume)?;
+        mount::unmount(&fuse::place(&self.host, volume))
     }
 
     fn health(&self) -> Health {
