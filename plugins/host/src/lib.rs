@@ -14,6 +14,7 @@
 mod arguments;
 mod calls;
 mod context;
+mod copies;
 mod describe;
 mod handoff;
 mod link;

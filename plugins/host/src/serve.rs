@@ -15,7 +15,6 @@ use lazarette_core::frame;
 use lazarette_core::message::{FromPlugin, Method, Misfit, Outcome, PROTOCOL, ToPlugin};
 use lazarette_core::{Error, ErrorKind, Manifest, Result};
 use lazarette_linux::fd_passing::peer_credentials;
-use lazarette_linux::mount::DetachedMount;
 use lazarette_loader::Plugin;
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
@@ -23,6 +22,7 @@ use serde_json::Value;
 use crate::arguments::Paths;
 use crate::calls::{Caller, Calls, MOST_ABANDONED, Refused, Serial};
 use crate::context::Context;
+use crate::copies::{Copies, Copy};
 use crate::handoff;
 use crate::link::{self, Connection, Link};
 
@@ -44,6 +44,7 @@ struct Server {
     link: Arc<Link>,
     calls: Arc<Calls>,
     context: Context,
+    copies: Copies,
 }
 
 /// Loads the plugin and serves it until SIGTERM.
@@ -67,6 +68,7 @@ pub(crate) fn serve(paths: Paths) -> Result<(), Box<dyn StdError>> {
         manifest,
         instance: uuid::Uuid::new_v4().to_string(),
         context: Context::new(plugin, sink, paths.mounts.clone()),
+        copies: Copies::default(),
         paths,
         link,
         calls,
@@ -238,11 +240,12 @@ impl Server {
         };
         let server = self.clone();
         let started = spawn("call", move || {
-            let (outcome, mount) = server.run(serial, limit, &method);
+            let (outcome, copy) = server.run(serial, limit, &method);
             if let Some(caller) = server.calls.end(serial) {
+                let mount = copy.as_ref().map(Copy::mount);
                 server
                     .link
-                    .reply(caller.connection, caller.id, outcome, mount.as_ref());
+                    .reply(caller.connection, caller.id, outcome, mount);
             }
         });
         if let Err(error) = started {
@@ -252,12 +255,7 @@ impl Server {
         true
     }
 
-    fn run(
-        &self,
-        serial: Serial,
-        limit: Duration,
-        method: &Method,
-    ) -> (Outcome, Option<DetachedMount>) {
+    fn run(&self, serial: Serial, limit: Duration, method: &Method) -> (Outcome, Option<Copy<'_>>) {
         let done = catch_unwind(AssertUnwindSafe(|| self.try_run(serial, limit, method)));
         match done {
             Ok(Ok((value, mount))) => (Outcome::Ok(value), mount),
@@ -276,13 +274,24 @@ impl Server {
         serial: Serial,
         limit: Duration,
         method: &Method,
-    ) -> Result<(Value, Option<DetachedMount>)> {
-        let value = self.context.call(serial, limit, method)?;
-        let mount = match method {
-            Method::Mount { .. } => Some(handoff::clone(&value, &self.paths.mounts)?),
+    ) -> Result<(Value, Option<Copy<'_>>)> {
+        let unmounted = match method {
+            Method::Unmount { id } => Some(*id),
+            Method::Remove { volume } | Method::Rollback { volume, .. } => Some(volume.id),
             _ => None,
         };
-        Ok((value, mount))
+        if let Some(volume) = unmounted {
+            self.copies.wait(volume, limit)?;
+        }
+        let value = self.context.call(serial, limit, method)?;
+        let copy = match method {
+            Method::Mount { volume, .. } => {
+                let clone = || handoff::clone(&value, &self.paths.mounts);
+                Some(self.copies.make(volume.id, clone)?)
+            }
+            _ => None,
+        };
+        Ok((value, copy))
     }
 
     /// Answers for calls that hang, and ends the process when there are too many of them: SIGKILL
