@@ -290,8 +290,7 @@ impl Datasets {
         }
         self.free_clones(call, &name)?;
         self.forget_origin(call, volume.id, &current)?;
-        let destroyed = self.zfs(call).args(["destroy", "-r", "--", &name]).run();
-        match destroyed {
+        match self.destroy(call, &name) {
             Ok(_) => Ok(Removed::Removed),
             Err(failed) if report::is_absent(&failed.stderr) => Ok(Removed::AlreadyAbsent),
             Err(failed) => Err(report::explain(&failed, &format!("cannot destroy {name}"))),

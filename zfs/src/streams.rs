@@ -429,7 +429,7 @@ fn stamp() -> u128 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -475,7 +475,7 @@ mod tests {
     }
 
     /// Two pools, and a zfs that notes what it is asked for; what it sends is its own words.
-    fn stand(zfs: &str) -> (tempfile::TempDir, Datasets) {
+    pub(crate) fn stand(zfs: &str) -> (tempfile::TempDir, Datasets) {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
