@@ -105,6 +105,10 @@ END
         nas exec test -e /srv/home/letters/f
         "#,
     )?;
+    a_directory_is_set_aside(guest)
+}
+
+fn a_directory_is_set_aside(guest: &Guest) -> Result<()> {
     guest.sh(
         "a directory is set aside for volumes, but none that holds something",
         r#"
@@ -132,6 +136,6 @@ END
         until_ok 60 gone
         same "" "$(view ls -A /srv)" "left below /srv"
         "#,
-    )?;
-    Ok(())
+    )
+    .map(drop)
 }
