@@ -36,6 +36,17 @@ END
         "#,
     )?;
     guest.sh(
+        "an archive does not take a name from the OS's images",
+        r#"
+        udev=$(system-docker inspect -f '{{.Id}}' lazarette/udev)
+        docker tag busybox lazarette/udev
+        docker save lazarette/udev > /run/taken.tar
+        ! laz plugin install --yes /run/taken.tar 2> /tmp/said || fail "it was installed"
+        has 'no plugin' < /tmp/said
+        same "$udev" "$(system-docker inspect -f '{{.Id}}' lazarette/udev)" "whose the name is"
+        "#,
+    )?;
+    guest.sh(
         "a context of the OS's kinds starts anew",
         r#"
         before=$(system-docker inspect -f '{{.Id}}' laz-context-nas)

@@ -84,6 +84,11 @@ impl Admission {
         }
     }
 
+    /// The images that are part of the OS.
+    pub(super) fn built_in(&self) -> &BTreeSet<String> {
+        &self.built_in
+    }
+
     /// Takes in what signatures there are, and what is said of them. Whether it was said already.
     pub(super) fn learn(&self, policy: Policy, signatures: BTreeMap<String, String>) -> bool {
         let mut state = self.lock();

@@ -206,13 +206,17 @@ impl Client {
         let install = hands
             .admission
             .begin(turn, before.clone().unwrap_or_default());
+        // The OS starts its own images by their names.
+        let of_the_os = hands.system.names(hands.admission.built_in()).await;
         let names = match &wanted.image {
-            Some(image) => hands.fetch_plugin(image).await?,
+            Some(image) => hands.fetch_plugin(image).await,
             // Taken in even if it will be refused: the next request begins behind it.
-            None => self.upload().await?,
+            None => self.upload().await,
         };
+        let images = hands.images_of(names).await;
+        hands.system.name_again(&of_the_os?).await?;
         before?;
-        let installed = hands.install_plugin(&self.backend, names, &install, wanted);
+        let installed = hands.install_plugin(&self.backend, images?, &install, wanted);
         json(&installed.await?)
     }
 

@@ -247,7 +247,19 @@ impl Hands {
         Ok(vec![name.to_owned()])
     }
 
-    /// Makes the one plugin among the images `names`, which have just been loaded, serve its kind.
+    /// The identities of the images `names`.
+    ///
+    /// # Errors
+    /// The engine's, and that of `names`.
+    pub(super) async fn images_of(&self, names: Result<Vec<String>>) -> Result<BTreeSet<String>> {
+        let mut images = BTreeSet::new();
+        for name in names? {
+            images.insert(self.system.image_id(&name).await?);
+        }
+        Ok(images)
+    }
+
+    /// Makes the one plugin among `images`, which have just been loaded, serve its kind.
     /// What must not serve, or was only to be looked at, is removed again unless it was there before.
     ///
     /// # Errors
@@ -255,15 +267,11 @@ impl Hands {
     pub(super) async fn install_plugin(
         &self,
         backend: &Backend,
-        names: Vec<String>,
+        images: BTreeSet<String>,
         install: &Install<'_>,
         wanted: PluginInstall,
     ) -> Result<PluginStatus> {
         let look = wanted.look;
-        let mut images = BTreeSet::new();
-        for name in &names {
-            images.insert(self.system.image_id(name).await?);
-        }
         let installed = match images.first() {
             Some(image) if images.len() == 1 => {
                 self.put_in_place(backend, image, install, wanted).await

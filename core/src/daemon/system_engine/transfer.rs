@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::{
     CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
@@ -136,6 +136,52 @@ impl SystemEngine {
             })
             .await?;
         Ok(images.into_iter().map(|image| image.id).collect())
+    }
+
+    /// The names of the images `of`, each with its image's identity.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn names(&self, of: &BTreeSet<String>) -> Result<Vec<(String, String)>> {
+        let options = ListImagesOptionsBuilder::new().build();
+        let images = self
+            .client
+            .call("list its images", LOOK, |docker| async move {
+                docker.list_images(Some(options)).await
+            })
+            .await?;
+        let ours = images.into_iter().filter(|image| of.contains(&image.id));
+        let names = ours.flat_map(|image| {
+            let id = image.id;
+            image
+                .repo_tags
+                .into_iter()
+                .map(move |name| (name, id.clone()))
+        });
+        Ok(names.collect())
+    }
+
+    /// Gives `names` back to the images that had them: a name goes to the image that was loaded last.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn name_again(&self, names: &[(String, String)]) -> Result<()> {
+        for (name, image) in names {
+            if self.image_id(name).await.is_ok_and(|found| found == *image) {
+                continue;
+            }
+            let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+            let options = TagImageOptionsBuilder::new()
+                .repo(repository)
+                .tag(tag)
+                .build();
+            self.client
+                .call(&format!("name image {name}"), LOOK, |docker| async move {
+                    docker.tag_image(image, Some(options)).await
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Removes an image with all its names; one that is gone already is fine.
