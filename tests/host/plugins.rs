@@ -115,7 +115,7 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     world.becomes_clean()
 }
 
-/// Builds `version` of the project and packs it by user Docker; the image's name.
+/// Builds `version` of the project and packs it by user Docker as `more` says; the image's name.
 pub(crate) fn pack(world: &World, project: &Path, version: &str, more: &[&str]) -> Result<String> {
     let source = project.join("plugin.c");
     let text = fs::read_to_string(&source)?.replace("1.0.0", version);

@@ -32,7 +32,12 @@ impl Shipped {
     fn new(world: &World, project: &Path, version: &str) -> Result<Self> {
         let archive = world.base.join(format!("boxes-{version}.tar"));
         let output = archive.to_string_lossy().into_owned();
-        pack(world, project, version, &["--output", &output])?;
+        pack(
+            world,
+            project,
+            version,
+            &["--base", "base", "--output", &output],
+        )?;
         let statement = fs::read_to_string(format!("{output}.statement"))?;
         Ok(Self { archive, statement })
     }

@@ -196,9 +196,10 @@ fn the_tutorial_holds() {
     commands_of_an_engine_are_understood(&text, &project, &root);
 }
 
-/// They need an engine or core, and are right up to there.
+/// They need an engine or core, and are right up to there. Those of minisign are not ours.
 fn commands_of_an_engine_are_understood(text: &str, project: &Path, root: &Path) {
-    let lines = typed(text, "sh", "");
+    let mut lines = typed(text, "sh", "");
+    lines.retain(|line| !line.starts_with("minisign "));
     assert!(
         lines.iter().any(|line| line.contains("plugin pack")),
         "{lines:?}"
