@@ -200,6 +200,7 @@ fn the_tutorial_holds() {
 fn commands_of_an_engine_are_understood(text: &str, project: &Path, root: &Path) {
     let mut lines = typed(text, "sh", "");
     lines.retain(|line| !line.starts_with("minisign "));
+    fs::write(project.join("shelves.tar.statement.minisig"), "").unwrap();
     assert!(
         lines.iter().any(|line| line.contains("plugin pack")),
         "{lines:?}"
