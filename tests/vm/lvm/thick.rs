@@ -40,8 +40,8 @@ pub(super) fn lvm_volumes_of_each_layout_and_an_encrypted_one_hold_what_is_writt
         guest,
         "they are what was asked for",
         r#"
-        has() { lvm lvs --noheadings --units k --nosuffix -o "$1" fast | xargs -n 1 | sort | xargs; }
-        same "linear raid,raid1 raid,raid5,raid5_ls striped" "$(has lv_layout)" layouts
+        lists() { lvm lvs --noheadings --units k --nosuffix -o "$1" fast | xargs -n 1 | sort | xargs; }
+        same "linear raid,raid1 raid,raid5,raid5_ls striped" "$(lists lv_layout)" layouts
         lvm lvs --noheadings -o lv_layout,stripes,stripe_size --units k --nosuffix fast | has -e 'striped *3 *32.00'
         lvm lvs --noheadings -o lv_layout,stripes,lv_tags fast | grep raid5 | grep -e ' 3 ' | has team/a
         "#,
