@@ -373,7 +373,9 @@ impl World {
                 return;
             }
         };
-        volume.retry.succeeded();
+        if act != VolumeAct::Detach {
+            volume.retry.succeeded();
+        }
         match (act, outcome) {
             (VolumeAct::Create, _) => {
                 volume.made = true;
@@ -530,6 +532,12 @@ impl VolumeEntry {
 
 impl VolumeEntry {
     fn detached(&mut self) {
+        if self.unsure {
+            // What a failed attach may have left is away: why it failed is what its user wants to know.
+            self.retry.given_up();
+        } else if self.retry.failures > 0 {
+            self.retry.succeeded();
+        }
         self.attached = None;
         self.unsure = false;
         self.quarantined = false;

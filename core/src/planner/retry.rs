@@ -40,6 +40,11 @@ impl Retry {
         *self = Self::default();
     }
 
+    /// There is nothing left to be tried; what went wrong is told on, until something works.
+    pub fn given_up(&mut self) {
+        (self.failures, self.not_before) = (0, 0);
+    }
+
     /// Tries at the next occasion, without forgetting what went wrong.
     pub fn now(&mut self) {
         self.not_before = 0;
@@ -76,6 +81,8 @@ mod tests {
         );
         assert!(!retry.is_due(30_099) && retry.is_due(30_100));
         assert_eq!(retry.seconds_left(29_101), Some(1));
+        retry.given_up();
+        assert!(retry.is_due(0) && retry.failures == 0 && retry.error.is_some());
         retry.succeeded();
         assert!(retry.is_due(0) && retry.seconds_left(0).is_none());
     }

@@ -122,7 +122,11 @@ impl World {
             phase: volume_phase(volume, now),
             health,
             reason,
-            retry_in_seconds: volume.retry.seconds_left(now),
+            // Nothing is tried for one that nobody uses.
+            retry_in_seconds: volume
+                .retry
+                .seconds_left(now)
+                .filter(|_| volume_phase(volume, now) != VolumePhase::Idle),
             mountpoint: volume.attached.as_ref().map(|a| a.target.clone()),
             source: volume.attached.as_ref().map(|a| a.source.clone()),
             read_only: volume.read_only,
