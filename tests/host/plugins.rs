@@ -64,17 +64,7 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
             .contains("volume_schema")
     );
 
-    let create = ["volume", "create", "-d", "boxes", "-o", "size=4M", "box"];
-    world.user.ok(&create)?;
-    let run = [
-        "run",
-        "-d",
-        "--network=none",
-        "--stop-timeout=1",
-        "--name=user-box",
-    ];
-    let what = ["-v", "box:/data", "busybox", "sleep", "1000"];
-    world.user.ok(&[&run[..], &what].concat())?;
+    use_a_box(world)?;
     world
         .user
         .ok(&["exec", "user-box", "sh", "-c", "echo kept > /data/f"])?;
@@ -113,6 +103,21 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     ensure!(said.contains("it is not installed"), "{said}");
     ensure!(images(world)? + 1 == before, "its image stays");
     world.becomes_clean()
+}
+
+/// A volume of the kind in a container of user Docker.
+pub(crate) fn use_a_box(world: &World) -> Result<()> {
+    let create = ["volume", "create", "-d", "boxes", "-o", "size=4M", "box"];
+    world.user.ok(&create)?;
+    let run = [
+        "run",
+        "-d",
+        "--network=none",
+        "--stop-timeout=1",
+        "--name=user-box",
+    ];
+    let what = ["-v", "box:/data", "busybox", "sleep", "1000"];
+    world.user.ok(&[&run[..], &what].concat()).map(drop)
 }
 
 /// Builds `version` of the project and packs it by user Docker as `more` says; the image's name.

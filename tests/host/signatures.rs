@@ -13,7 +13,7 @@ use lazarette_tests::host::core::status;
 use lazarette_tests::host::{World, eventually};
 use minisign::KeyPair;
 
-use crate::plugins::{images, pack};
+use crate::plugins::{images, pack, use_a_box};
 use crate::{Case, signatures};
 
 pub(crate) const CASES: &[Case] =
@@ -120,17 +120,7 @@ fn a_plugin_serves_only_with_the_signature_that_the_policy_asks_for(
 }
 
 fn with_a_volume_in_use(world: &World) -> Result<()> {
-    let create = ["volume", "create", "-d", "boxes", "-o", "size=4M", "box"];
-    world.user.ok(&create)?;
-    let run = [
-        "run",
-        "-d",
-        "--network=none",
-        "--stop-timeout=1",
-        "--name=user-box",
-    ];
-    let what = ["-v", "box:/data", "busybox", "sleep", "1000"];
-    world.user.ok(&[&run[..], &what].concat())?;
+    use_a_box(world)?;
     it_has_its_data(world)
 }
 

@@ -1,29 +1,12 @@
 use super::*;
-use crate::{Level, Sink};
+use crate::deaf;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-struct Deaf;
-
-impl Sink for Deaf {
-    fn log(&self, _: Level, _: &str) {}
-    fn progress(&self, _: u64, _: &str, _: Option<f32>) {}
-    fn cancelled(&self, _: u64) -> bool {
-        false
-    }
-    fn changed(&self) {}
-}
+use std::time::Duration;
 
 /// A call with a minute left.
 fn call() -> Call {
-    call_of(Duration::from_secs(60))
-}
-
-/// A call with `left` left.
-fn call_of(left: Duration) -> Call {
-    Call::new(1, Instant::now() + left, Arc::new(Deaf))
+    deaf::call(Duration::from_secs(60))
 }
 
 fn at(path: &str) -> Subdirectory {

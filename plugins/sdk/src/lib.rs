@@ -63,6 +63,9 @@ pub mod mount;
 pub mod turns;
 pub mod values;
 
+#[cfg(test)]
+#[path = "deaf_tests.rs"]
+mod deaf;
 mod exported;
 
 pub use exported::Exported;

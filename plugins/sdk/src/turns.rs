@@ -71,25 +71,9 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Level, Sink};
-    use std::sync::Arc;
+    use crate::deaf::call;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
-    struct Deaf;
-
-    impl Sink for Deaf {
-        fn log(&self, _: Level, _: &str) {}
-        fn progress(&self, _: u64, _: &str, _: Option<f32>) {}
-        fn cancelled(&self, _: u64) -> bool {
-            false
-        }
-        fn changed(&self) {}
-    }
-
-    fn call(left: Duration) -> Call {
-        Call::new(1, Instant::now() + left, Arc::new(Deaf))
-    }
+    use std::time::Duration;
 
     #[test]
     fn a_call_that_waits_in_vain_is_told_so_and_another_volume_is_free() {
