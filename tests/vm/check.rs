@@ -20,8 +20,6 @@ struct Subject {
     /// The options of its context and of the volumes.
     context: &'static str,
     volume: &'static str,
-    /// The groups of checks; none: all.
-    groups: &'static [&'static str],
     /// How many checks have to pass at least.
     least: usize,
     /// The checks that may be skipped, and why.
@@ -33,7 +31,6 @@ const ZFS: Subject = Subject {
     context: r#"{"pool": "tank", "create": {"layout": "mirror",
         "devices": ["/dev/disk/by-id/virtio-disk1", "/dev/disk/by-id/virtio-disk2"]}}"#,
     volume: r#"{"size": "64M"}"#,
-    groups: &[],
     least: 60,
     skips: &[FAULT],
 };
@@ -42,21 +39,6 @@ const LVM: Subject = Subject {
     context: r#"{"volume_group": "fast", "create": true, "devices": ["/dev/disk/by-id/virtio-disk3"],
         "thin_pool": {"name": "pool", "size": "80%"}}"#,
     volume: r#"{"size": "64M"}"#,
-    // Not `leftovers`, whose many rounds take minutes here and look at the plugin host above all.
-    groups: &[
-        "handshake",
-        "manifest",
-        "options",
-        "calls",
-        "volumes",
-        "mounts",
-        "capabilities",
-        "copies",
-        "concurrency",
-        "limits",
-        "kills",
-        "closing",
-    ],
     least: 60,
     skips: &[FAULT],
 };
@@ -64,7 +46,6 @@ const NFS: Subject = Subject {
     kind: "nfs",
     context: r#"{"server": "nas.test", "exports": ["/srv/media"]}"#,
     volume: r#"{"export": "/srv/media", "path": "check/{id}", "on_remove": "delete"}"#,
-    groups: &[],
     least: 45,
     skips: DIRECTORIES,
 };
@@ -109,13 +90,8 @@ fn keep_the_contract(guest: &Guest, subjects: &[Subject]) -> Result<()> {
             kind,
             context,
             volume,
-            groups,
             ..
         } = subject;
-        let only: String = groups
-            .iter()
-            .map(|name| format!(" --only {name}"))
-            .collect();
         let settings = format!(
             r#"{{"context": {context}, "volume": {volume}, "larger": "128M", "deadline_s": 180,
                 "kill_points": [50]}}"#
@@ -126,7 +102,7 @@ fn keep_the_contract(guest: &Guest, subjects: &[Subject]) -> Result<()> {
         guest.sh(
             "the kit begins",
             &format!(
-                "setsid sh -c 'laz plugin check lazarette/{kind} --config {file} --format json{only} \
+                "setsid sh -c 'laz plugin check lazarette/{kind} --config {file} --format json \
                  --docker unix:///run/system-docker.sock > /tmp/{kind}.out 2> /tmp/{kind}.err; \
                  echo $? > /tmp/{kind}.status' > /dev/null 2>&1 < /dev/null &"
             ),

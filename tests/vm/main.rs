@@ -93,9 +93,10 @@ fn trial(case: Case, lab: Result<Lab, String>) -> Trial {
             Ok(()) => Ok(Completion::Completed),
             Err(error) => {
                 let why = format!("{error:#}");
-                // At once, in short: the list of failures comes after the last test.
+                // At once, in short: the list of failures comes after the last test. `cargo xtask test`
+                // repeats this line at its end.
                 let first: Vec<&str> = why.lines().take(5).collect();
-                println!("{name}: {}", first.join(" | "));
+                println!("FAILED {name}: {}", first.join(" | "));
                 Err(Failed::from(why))
             }
         }

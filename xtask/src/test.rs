@@ -69,6 +69,9 @@ impl Test {
         for one in &outcome.skipped {
             println!("skipped: {one}");
         }
+        for one in &outcome.failed {
+            println!("failed: {one}");
+        }
         let counts = outcome.counts;
         println!(
             "{} passed, {} failed, {} skipped",

@@ -2,7 +2,7 @@
 //! limits, and volumes that are taken away again.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lazarette_core::manifest::Capability;
 use lazarette_core::message::{Method, PROTOCOL, VolumeParams};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::checks::Rounds;
 use crate::settings::Settings;
 use crate::subject::{Facts, Failed, Subject};
 use crate::wire::{Greeting, Reply, Wire};
@@ -29,6 +30,8 @@ pub(crate) struct Kit {
     greeting: Option<Greeting>,
     /// Volumes that were made and not removed yet.
     volumes: Vec<VolumeParams>,
+    /// What the rounds of the checks of leftovers have left, once they were run.
+    pub(crate) rounds: Option<Rounds>,
 }
 
 impl Kit {
@@ -39,6 +42,7 @@ impl Kit {
             wire: None,
             greeting: None,
             volumes: Vec::new(),
+            rounds: None,
         }
     }
 
@@ -309,22 +313,6 @@ impl Kit {
         self.wire = None;
         self.settle(true)
             .map_err(|failed| Failed::new(format!("after it was killed: {failed}")))
-    }
-
-    /// Looks until `holds` finds nothing wrong, or `limit` has passed.
-    pub(crate) fn until(
-        &self,
-        limit: Duration,
-        mut wrong: impl FnMut(&Facts) -> Option<String>,
-    ) -> Result<(), Failed> {
-        let end = Instant::now() + limit;
-        loop {
-            match wrong(&self.facts()?) {
-                None => return Ok(()),
-                Some(why) if Instant::now() > end => return Err(Failed::new(why)),
-                Some(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) fn zfs_layouts_and_classes_of_devices_are_made_and_kept(guest: &Guest
         until_ok 120 shows '^z2 .* degraded'
         laz pool online z2 device="$one" > /dev/null
         up z2
+        # What the device has missed is copied to it meanwhile; until that has ended nothing is scrubbed.
+        in_pool z2 zpool wait -t resilver z2
         # Without this, a scrub of so little has ended before anybody looks.
         echo 1 > /sys/module/zfs/parameters/zfs_scan_suspend_progress
         laz pool scrub z2 > /dev/null

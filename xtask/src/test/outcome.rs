@@ -30,6 +30,8 @@ pub(super) struct Outcome {
     pub(super) counts: Counts,
     /// `test: why` for each test that was skipped and says why.
     pub(super) skipped: Vec<String>,
+    /// `test: why` for each test that says so at once, in a line that begins with `FAILED`.
+    pub(super) failed: Vec<String>,
     /// How many headings of the section of passed tests were seen: the first stands above what they
     /// have printed, the second above their names.
     headings: u8,
@@ -77,6 +79,8 @@ impl Outcome {
             self.headings = 0;
         }
         self.skipped.extend(ignored(line));
+        self.failed
+            .extend(line.strip_prefix("FAILED ").map(str::to_owned));
         self.headings == 0
     }
 }
@@ -223,6 +227,16 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
     fn what_a_suite_ignores_says_why() {
         let (outcome, shown) = read("test case_14 ... ignored, skipped: needs bindfs\n");
         assert_eq!(outcome.skipped, ["case_14: needs bindfs"]);
+        assert_eq!(shown.len(), 1);
+    }
+
+    #[test]
+    fn what_a_suite_says_of_a_failure_is_kept_for_the_end() {
+        let (outcome, shown) = read("FAILED case_19: the pool is exported | wanted 'a'\n");
+        assert_eq!(
+            outcome.failed,
+            ["case_19: the pool is exported | wanted 'a'"]
+        );
         assert_eq!(shown.len(), 1);
     }
 }

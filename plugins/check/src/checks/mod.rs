@@ -19,6 +19,8 @@ use crate::kit::Kit;
 use crate::report::Verdict;
 use crate::subject::Failed;
 
+pub(crate) use leftovers::Rounds;
+
 /// What a check finds.
 pub(crate) type Found = Result<Verdict, Failed>;
 
