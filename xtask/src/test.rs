@@ -3,8 +3,10 @@
 mod checks;
 mod outcome;
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -54,12 +56,19 @@ impl Test {
             &self.suites
         };
         let filter = self.filter.as_deref();
+        let mut beside = match suites {
+            [.., _, Suite::Vm] => Some(Beside::begin()?),
+            _ => None,
+        };
         let mut outcome = Outcome::default();
         for suite in suites {
             let ran = match suite {
                 Suite::Unit => unit(filter, &mut outcome),
                 Suite::Host => host(filter, &mut outcome),
-                Suite::Vm => vm(filter, &mut outcome),
+                Suite::Vm => {
+                    beside.take().map_or(Ok(()), Beside::end)?;
+                    vm(filter, &mut outcome)
+                }
             };
             if let Err(error) = ran {
                 println!("the suite {suite:?} did not run: {error:#}");
@@ -78,6 +87,47 @@ impl Test {
             counts.passed, counts.failed, counts.skipped
         );
         Ok(ExitCode::from(u8::from(counts.failed > 0)))
+    }
+}
+
+/// The images, built while the suites before that of machines run: those wait for something much of the
+/// time. A process of its own, so that all it starts gives way to them.
+struct Beside {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Beside {
+    fn begin() -> Result<Self> {
+        // Apt is one at a time.
+        packages::ensure(&[Need::Compile, Need::Host, Need::Machine])?;
+        let directory = images::target().join("lab");
+        fs::create_dir_all(&directory)?;
+        let log = directory.join("images.log");
+        let file = File::create(&log).with_context(|| log.display().to_string())?;
+        say(&format!(
+            "building the images beside the suites: {}",
+            log.display()
+        ));
+        let child = Command::new("nice")
+            .args(["-n", "10"])
+            .arg(std::env::current_exe()?)
+            .arg("images")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("nice")?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for them. What has failed is tried again by the suite, which says why it fails.
+    fn end(mut self) -> Result<()> {
+        let status = step("wait for the images", || Ok(self.child.wait()?))?;
+        if !status.success() {
+            say(&format!("{status}: see {}", self.log.display()));
+        }
+        Ok(())
     }
 }
 
