@@ -23,6 +23,24 @@ use outcome::{Outcome, SHOW_OUTPUT};
 /// No more machines than this run side by side: each takes some 2 GiB of memory.
 const MACHINES: usize = 4;
 
+/// What the host suite runs, a call of cargo each: in one call, features of one would reach the others.
+pub(crate) const PROGRAMS: [&[&str]; 3] = [
+    &[
+        "-p",
+        "laz-plugin-host",
+        "-p",
+        "lazarette-hello",
+        "-p",
+        "lazarette-gluster",
+        "-p",
+        "lazarette-sshfs",
+        "-p",
+        "lazarette-misbehaving",
+    ],
+    &["-p", "laz"],
+    &["-p", "lazarette-core", "--bin", "laz-core"],
+];
+
 /// Run the checks and the tests: unit, host (this machine, with two real engines), vm (our OS in
 /// QEMU); all by default.
 #[derive(Args)]
@@ -167,24 +185,7 @@ fn unit(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
 
 fn host(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
-    // A call each: in one call, features of one would reach the others.
-    let programs: [&[&str]; 3] = [
-        &[
-            "-p",
-            "laz-plugin-host",
-            "-p",
-            "lazarette-hello",
-            "-p",
-            "lazarette-gluster",
-            "-p",
-            "lazarette-sshfs",
-            "-p",
-            "lazarette-misbehaving",
-        ],
-        &["-p", "laz"],
-        &["-p", "lazarette-core", "--bin", "laz-core"],
-    ];
-    for packages in programs {
+    for packages in PROGRAMS {
         let mut cargo = checks::cargo();
         cargo
             .current_dir(workspace())

@@ -11,27 +11,10 @@ use super::goals::{self, at_most};
 use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::step;
+use crate::test::PROGRAMS;
 
 /// How many contexts are dead while the status is asked for.
 const DEAD_CONTEXTS: u32 = 64;
-
-/// What is built, a call of cargo each: in one call, features of one would reach the others.
-const RELEASED: [&[&str]; 3] = [
-    &[
-        "-p",
-        "laz-plugin-host",
-        "-p",
-        "lazarette-hello",
-        "-p",
-        "lazarette-gluster",
-        "-p",
-        "lazarette-sshfs",
-        "-p",
-        "lazarette-misbehaving",
-    ],
-    &["-p", "laz"],
-    &["-p", "lazarette-core", "--bin", "laz-core"],
-];
 
 /// Builds the programs, runs the suite's cases that measure, and writes what they found.
 pub(super) fn figures() -> Result<String> {
@@ -51,7 +34,7 @@ pub(super) fn figures() -> Result<String> {
 }
 
 fn release() -> Result<()> {
-    for packages in RELEASED {
+    for packages in PROGRAMS {
         let status = super::cargo()
             .args(["build", "--quiet", "--release"])
             .args(packages)
