@@ -82,6 +82,8 @@ struct State {
     dead: Option<String>,
     /// When it was used last.
     touched: Option<Instant>,
+    /// Since when a call does something in it.
+    used_since: Option<Instant>,
 }
 
 impl Slot {
@@ -93,6 +95,12 @@ impl Slot {
     pub(crate) fn client(&self) -> Option<Arc<Process>> {
         let state = self.state();
         state.client.clone().filter(|_| state.dead.is_none())
+    }
+
+    /// Whether what a call does in it takes so long that it waits for bricks.
+    fn hangs(&self) -> bool {
+        let since = self.state().used_since;
+        since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 }
 
@@ -156,7 +164,10 @@ impl Mounts {
             }
             None => self.mount(call, config, source, &key, &slot)?,
         };
-        body(&ready)
+        slot.state().used_since = Some(Instant::now());
+        let result = body(&ready);
+        slot.state().used_since = None;
+        result
     }
 
     /// Notes that `volume`, the directory `directory` of it, is on this mount by now.
@@ -177,8 +188,12 @@ impl Mounts {
         };
         let slot = self.slots().get(&record.key).cloned();
         if let Some(slot) = slot {
-            let _working = lock_until(&slot.work, Instant::now() + PATIENCE);
-            self.drop_if_unused(&record.key, &slot);
+            let working = lock_until(&slot.work, Instant::now() + PATIENCE);
+            // Whoever works on it may be mounting it just now, for a volume that is not noted yet: then
+            // it goes later, if nobody has come to use it.
+            if working.is_some() || slot.hangs() {
+                self.drop_if_unused(&record.key, &slot);
+            }
         }
     }
 

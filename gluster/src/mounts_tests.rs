@@ -41,6 +41,32 @@ fn a_mount_is_shared_and_goes_with_its_last_user() {
     });
 }
 
+/// Two volumes of one mount are let go and mounted anew at once, as core does when a client has died:
+/// while the first is being mounted, the mount has no user that is noted.
+#[test]
+fn a_mount_that_a_call_works_on_is_not_taken_from_under_it() {
+    Container::with(SERVES, |container| {
+        let mounts = Mounts::find(container.host(), container.programs());
+        let (one, two) = (VolumeId::random(), VolumeId::random());
+        mount(container, &mounts, two, "");
+        let slot = mounts.all().remove(0).1;
+        let working = slot.work.lock().unwrap();
+        mounts.release(two);
+        assert_eq!(
+            container.mounted().len(),
+            1,
+            "it was taken from under the call"
+        );
+        drop(working);
+        let generation = mount(container, &mounts, one, "");
+        assert_eq!(mount(container, &mounts, two, ""), generation);
+        assert!(mounts.stale().is_empty());
+        mounts.release(one);
+        mounts.release(two);
+        assert!(container.mounted().is_empty());
+    });
+}
+
 #[test]
 fn the_next_plugin_host_finds_mounts_and_clients() {
     Container::with(SERVES, |container| {

@@ -96,6 +96,8 @@ pub(crate) struct Mounts {
     host: Host,
     programs: Programs,
     slots: Mutex<BTreeMap<String, Arc<Mutex<Slot>>>>,
+    /// The mounts in which a call does something, and since when.
+    used_since: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// One mount. Locked while it is made, used or taken away.
@@ -130,6 +132,7 @@ impl Mounts {
             host,
             programs,
             slots: Mutex::new(slots),
+            used_since: Mutex::default(),
         }
     }
 
@@ -163,7 +166,16 @@ impl Mounts {
             }
             None => self.mount(call, source, &key)?,
         };
-        body(&ready)
+        self.used_since().insert(key.clone(), Instant::now());
+        let result = body(&ready);
+        self.used_since().remove(&key);
+        result
+    }
+
+    /// Whether what a call does in a mount takes so long that it waits for the server.
+    fn hangs(&self, key: &str) -> bool {
+        let since = self.used_since().get(key).copied();
+        since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
     /// Notes that `volume`, the directory `subdirectory` of it, uses the mount of `source`, and no
@@ -185,8 +197,12 @@ impl Mounts {
     pub(crate) fn release(&self, volume: VolumeId) {
         for (key, slot) in self.all() {
             if fs::remove_file(self.users(&key).join(volume.to_string())).is_ok() {
-                let _locked = lock_until(&slot, Instant::now() + PATIENCE);
-                self.drop_if_unused(&key);
+                let locked = lock_until(&slot, Instant::now() + PATIENCE);
+                // Whoever works on it may be mounting it just now, for a volume that is not noted yet:
+                // then it goes later, if nobody has come to use it.
+                if locked.is_some() || self.hangs(&key) {
+                    self.drop_if_unused(&key);
+                }
             }
         }
     }
@@ -393,6 +409,12 @@ impl Mounts {
 
     fn users(&self, key: &str) -> PathBuf {
         self.host.mounts().join(key).join("volumes")
+    }
+
+    fn used_since(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.used_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Mutex<Slot>>>> {

@@ -86,6 +86,24 @@ fn only_directories_of_ours_are_taken_for_mounts() {
 }
 
 #[test]
+fn a_mount_that_a_call_works_on_goes_after_it() {
+    let container = Container::new();
+    let (key, volume) = ("0123456789abcdef", VolumeId::random());
+    let users = container.mounts().join(key).join("volumes");
+    std::fs::create_dir_all(&users).unwrap();
+    std::fs::write(users.join(volume.to_string()), "").unwrap();
+    let mounts = Mounts::find(host(&container.mounts()), Programs::default());
+    let slot = mounts.all().remove(0).1;
+    let mut working = slot.lock().unwrap();
+    mounts.release(volume);
+    assert!(users.is_dir(), "it was taken from under the call");
+    working.touched = None;
+    drop(working);
+    mounts.tidy();
+    assert!(!container.mounts().join(key).exists());
+}
+
+#[test]
 fn which_mounts_need_the_lock_daemons_is_seen_in_the_mount_table() {
     let needs = |fs_type: &str, options: &str| {
         let line = format!(

@@ -71,6 +71,8 @@ struct VolumeRecord {
     rollback: Option<Pending<SnapshotId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resize: Option<Pending<Value>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dead: bool,
 }
 
 /// A context as it is kept.
@@ -315,6 +317,7 @@ impl VolumeRecord {
             snapshots: v.snapshots.clone(),
             rollback: v.rollback.clone(),
             resize: v.resize.clone(),
+            dead: v.dead,
         }
     }
 
@@ -334,6 +337,7 @@ impl VolumeRecord {
         entry.snapshots = self.snapshots;
         entry.rollback = self.rollback;
         entry.resize = self.resize;
+        entry.dead = self.dead;
         entry
     }
 }
@@ -376,6 +380,7 @@ mod tests {
         let name = |name| SnapshotName::new(name).unwrap();
         volume.snapshots = [(name("taken"), taken), (name("asked"), asked)].into();
         volume.resize = Some(Pending::new(json!("2G")));
+        volume.dead = true;
         world
             .left
             .insert(VolumeId::random(), volume.snapshots.clone());

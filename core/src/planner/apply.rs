@@ -385,6 +385,7 @@ impl World {
                 volume.attached = Some(attachment);
                 volume.unsure = false;
                 volume.health = None;
+                volume.dead = false;
             }
             (VolumeAct::Detach, _) => volume.detached(),
             (VolumeAct::Remove, _) => self.forget_volume(name),
@@ -440,6 +441,8 @@ impl World {
             .collect();
         for volume in self.volumes.values_mut().filter(|v| v.context == *name) {
             volume.health = volumes.remove(&volume.id);
+            let stale = matches!(volume.health, Some((HealthState::Stale, _)));
+            volume.dead |= stale && volume.attached.is_some();
         }
         if back {
             self.try_volumes_now(name);
@@ -470,6 +473,8 @@ impl World {
             volume.unsure = false;
             if volume.attached.is_some() {
                 volume.made = true;
+            } else {
+                volume.dead = false;
             }
         }
     }
@@ -525,6 +530,7 @@ impl VolumeEntry {
             running: None,
             retry: super::Retry::default(),
             health: None,
+            dead: false,
             used_by: BTreeSet::new(),
         }
     }
@@ -542,6 +548,7 @@ impl VolumeEntry {
         self.unsure = false;
         self.quarantined = false;
         self.health = None;
+        self.dead = false;
     }
 }
 

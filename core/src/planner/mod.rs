@@ -18,6 +18,8 @@ mod changes_tests;
 mod crashes;
 #[cfg(test)]
 mod fake_outside;
+#[cfg(test)]
+mod healing_tests;
 mod plan;
 #[cfg(test)]
 mod refused_tests;

@@ -99,6 +99,7 @@ impl World {
         let context = self.contexts.get(&volume.context);
         let (health, health_reason) = match (&volume.health, context) {
             (Some((state, reason)), _) => (*state, reason.clone()),
+            (None, _) if volume.is_stale() => (HealthState::Stale, None),
             // A context without any trouble of its own says nothing of a volume that is not mounted.
             (None, Some(c)) => (c.health.state, c.health.reason.clone()),
             (None, None) => (

@@ -8,7 +8,7 @@ use super::changes::SnapshotEntry;
 use super::world::{Attachment, ContextEntry, KindEntry, RefusedKind, VolumeEntry};
 use crate::error::Error;
 use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
-use crate::volume::{Health, ListedVolume, SnapshotId};
+use crate::volume::{Health, HealthState, ListedVolume, SnapshotId};
 
 /// One thing to do. At most one is under way for each context and each volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,6 +175,10 @@ impl Event {
     /// Whether it can change what core keeps across its own death. Reports that come all the time
     /// cannot.
     pub fn changes_what_is_kept(&self) -> bool {
+        if let Self::Health(_, Ok(report)) = self {
+            let mut volumes = report.volumes.iter();
+            return volumes.any(|volume| volume.state == HealthState::Stale);
+        }
         !matches!(
             self,
             Self::Health(..)

@@ -257,6 +257,9 @@ pub struct VolumeEntry {
     pub retry: Retry,
     /// Its health as last heard, if it differs from its context's.
     pub health: Option<(HealthState, Option<String>)>,
+    /// Whether its mount was found dead, until another has replaced it: the plugin forgets that as
+    /// soon as it is told to mount anew, which may fail.
+    pub dead: bool,
     /// The containers of user Docker that use it, by name.
     pub used_by: BTreeSet<String>,
 }
@@ -288,6 +291,6 @@ impl VolumeEntry {
 
     /// Whether its mount is dead for good and must be replaced.
     pub fn is_stale(&self) -> bool {
-        self.attached.is_some() && matches!(self.health, Some((HealthState::Stale, _)))
+        self.attached.is_some() && self.dead
     }
 }
