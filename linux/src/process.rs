@@ -1,5 +1,6 @@
 //! Processes by identity, not by number: a number is reused, a pidfd is not.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -135,6 +136,84 @@ impl AsFd for Process {
     }
 }
 
+/// A process that was found by its number, which may be another one's by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The number.
+    pub pid: i32,
+    /// The name of its program, 15 bytes of it at most.
+    pub name: String,
+}
+
+/// The descendants of this process that are still at work in its own session. Daemons have a
+/// session of their own, and are none of them.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn descendants_in_session() -> io::Result<Vec<Found>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // One that has ended meanwhile is of no interest.
+        let stat = std::fs::read(entry.path().join("stat")).ok();
+        if let Some(place) = stat.as_deref().and_then(parse_place) {
+            all.insert(pid, place);
+        }
+    }
+    let own = i32::try_from(std::process::id()).expect("the kernel's numbers are smaller");
+    Ok(below(&all, own))
+}
+
+/// Where a process stands among others.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    name: String,
+    ended: bool,
+    parent: i32,
+    session: i32,
+}
+
+/// Those of `all` that descend from `root`, share its session and have not ended.
+fn below(all: &BTreeMap<i32, Place>, root: i32) -> Vec<Found> {
+    let Some(session) = all.get(&root).map(|place| place.session) else {
+        return Vec::new();
+    };
+    // What was read bit by bit may have a circle in it.
+    let ancestors = |place: &Place| {
+        std::iter::successors(Some(place.parent), |pid| all.get(pid).map(|p| p.parent))
+            .take(all.len())
+    };
+    let descends = |place: &Place| ancestors(place).any(|pid| pid == root);
+    all.iter()
+        .filter(|(_, place)| !place.ended && place.session == session && descends(place))
+        .map(|(pid, place)| Found {
+            pid: *pid,
+            name: place.name.clone(),
+        })
+        .collect()
+}
+
+/// Fields 2, 3, 4 and 6 of `/proc/PID/stat`.
+fn parse_place(stat: &[u8]) -> Option<Place> {
+    let open = stat.iter().position(|byte| *byte == b'(')?;
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let name = stat.get(open + 1..close)?;
+    let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Place {
+        name: String::from_utf8_lossy(name).into_owned(),
+        ended: matches!(state, "Z" | "X"),
+        parent,
+        session,
+    })
+}
+
 /// Field 22. The second field, the program's name in brackets, may hold blanks and brackets.
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
@@ -153,6 +232,32 @@ mod tests {
         assert_eq!(parse_start_time(b"12 (a S 1"), None);
         assert_eq!(parse_start_time(b"12 (a) S 1"), None);
         assert_eq!(parse_start_time(b""), None);
+    }
+
+    #[test]
+    fn only_descendants_at_work_in_the_same_session_are_below() {
+        let lines: [(i32, &str); 8] = [
+            (1, "1 (laz-plugin-host) S 0 1 1 0 -1"),
+            (7, "7 (zfs) D 1 7 1 0 -1"),
+            (8, "8 (a) b (c)) S 7 7 1 0 -1"),
+            (9, "9 (zpool) Z 1 9 1 0 -1"),
+            (10, "10 (sshfs) S 1 10 10 0 -1"),
+            (11, "11 (sh) S 0 11 1 0 -1"),
+            (12, "12 (in a circle) S 13 11 1 0 -1"),
+            (13, "13 (in a circle) S 12 11 1 0 -1"),
+        ];
+        let all = lines
+            .map(|(pid, line)| (pid, parse_place(line.as_bytes()).unwrap()))
+            .into();
+        let found: Vec<_> = below(&all, 1)
+            .into_iter()
+            .map(|f| (f.pid, f.name))
+            .collect();
+        assert_eq!(found, [(7, "zfs".into()), (8, "a) b (c)".into())]);
+        assert_eq!(below(&all, 2), []);
+        for bad in ["", "1 (a", "1 )a( S 1 1 1", "1 (a) S 1 1", "1 (a) S x 1 1"] {
+            assert_eq!(parse_place(bad.as_bytes()), None, "{bad}");
+        }
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub(crate) struct ChildSetup {
     pub(crate) session: bool,
     /// Make standard input the controlling terminal of that session.
     pub(crate) controlling_terminal: bool,
+    /// This process starts it, and it is killed when the thread that does so ends.
+    pub(crate) dies_with: Option<u32>,
 }
 
 /// Makes `command` carry out `setup` in the child, and marks every descriptor from 3 on
@@ -192,6 +194,15 @@ fn run_in_child(setup: &ChildSetup) -> io::Result<()> {
     if setup.controlling_terminal {
         // SAFETY: TIOCSCTTY takes an integer argument; it touches no memory.
         check(unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) }.into())?;
+    }
+    if let Some(parent) = setup.dies_with {
+        // SAFETY: plain system call; PR_SET_PDEATHSIG takes the number of a signal.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
+        // SAFETY: plain system call without arguments.
+        if u32::try_from(unsafe { libc::getppid() }) != Ok(parent) {
+            // It ended before it could be watched.
+            return Err(io::ErrorKind::NotFound.into());
+        }
     }
     // SAFETY: plain system call; CLOSE_RANGE_CLOEXEC closes nothing now, so the pipe by which the
     // standard library reports a failed exec stays usable.

@@ -67,6 +67,8 @@ fn run(inner: &Inner, time: Time<'_>, key: Vec<u8>, what: &str, words: &[&str]) 
         .args(words)
         .stdin(key)
         .deadline(time.left())
+        // Cut off while it gives a device another size, it leaves it suspended.
+        .to_the_end()
         .run()
         .map(drop)
         .map_err(|failed| message::explain(&failed, what))

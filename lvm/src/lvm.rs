@@ -132,8 +132,10 @@ impl Lvm {
     /// Runs a command that changes something; `what` names it in errors.
     pub(crate) fn run(&self, time: Time<'_>, what: &str, words: &[&str]) -> Result<()> {
         let (name, arguments) = words.split_first().expect("a command has a name");
+        // Cut off, it may leave devices suspended.
         self.command(time, name)
             .args(arguments)
+            .to_the_end()
             .run()
             .map(drop)
             .map_err(|failed| message::explain(&failed, what))

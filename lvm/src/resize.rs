@@ -189,6 +189,8 @@ impl Inner {
             .arg(node)
             .arg(format!("{}K", wanted >> 10))
             .deadline(time.left())
+            // It moves what lies behind the new end: a file system cut off in that is broken.
+            .to_the_end()
             .run()
             .map(drop)
             .map_err(|failed| too_small(message::explain(&failed, &what)))

@@ -55,12 +55,15 @@ impl Default for Programs {
 }
 
 impl Programs {
-    /// zpool(8), to end within `limit`.
+    /// zpool(8), to end within `limit`. Devices that it was about to use are not left half prepared:
+    /// they would not be blank any more.
     pub(crate) fn zpool(&self, limit: Duration) -> Command {
-        Command::new(&self.zpool).deadline(limit).keep(KEEP)
+        let command = Command::new(&self.zpool).deadline(limit).keep(KEEP);
+        command.to_the_end()
     }
 
-    /// zfs(8), to end within `limit`.
+    /// zfs(8), to end within `limit`. What it asks of the kernel is done whole or not at all, and a
+    /// stream may take hours: it ends with whoever waits for it.
     pub(crate) fn zfs(&self, limit: Duration) -> Command {
         Command::new(&self.zfs).deadline(limit).keep(KEEP)
     }

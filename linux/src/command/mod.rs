@@ -16,7 +16,8 @@
 //! involved; the environment is empty but for `LC_ALL=C`, a fixed `PATH` and what the caller adds;
 //! the working directory is `/`; it runs in its own process group; no descriptor above 2 leaks into
 //! it; its output is drained while it runs and only a bounded tail is kept; after the deadline its
-//! whole group is killed. Secrets go through [`Command::stdin`], never into arguments: errors print
+//! whole group is killed, and it is killed when the process that waits for it ends: nobody would keep
+//! the deadline ([`Command::to_the_end`] is for those that must not be cut off). Secrets go through [`Command::stdin`], never into arguments: errors print
 //! the arguments.
 //!
 //! [`Command::run`] and [`Command::output`] wait for the end; [`Command::spawn`] starts a daemon and
@@ -61,6 +62,7 @@ pub struct Command {
     stdout_file: Option<File>,
     deadline: Duration,
     keep: usize,
+    to_the_end: bool,
     setup: ChildSetup,
 }
 
@@ -77,6 +79,7 @@ impl Command {
             stdout_file: None,
             deadline: DEFAULT_DEADLINE,
             keep: DEFAULT_KEEP,
+            to_the_end: false,
             setup: ChildSetup::default(),
         }
     }
@@ -153,6 +156,15 @@ impl Command {
         self
     }
 
+    /// Lets the program go on when the process that waits for it is killed (for [`Command::run`]):
+    /// one that leaves something broken when it is cut off. Whoever comes next has to wait for it; in
+    /// a storage container the plugin host's supervisor does.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.to_the_end = true;
+        self
+    }
+
     /// Starts the program inside `namespace`: its paths, including the program's own, mean what they
     /// mean there.
     ///
@@ -163,7 +175,8 @@ impl Command {
         Ok(self)
     }
 
-    /// Gives the program a session of its own (`setsid`), out of reach of terminal signals.
+    /// Gives the program a session of its own (`setsid`), out of reach of terminal signals. In a
+    /// storage container such programs are taken for daemons: nobody waits for their end.
     #[must_use]
     pub fn session(mut self) -> Self {
         self.setup.session = true;

@@ -44,6 +44,10 @@ pub(super) fn run(mut command: Command) -> Result<(Output, Identity), CommandErr
     let (limit, keep) = (command.deadline, command.keep);
     let input = std::mem::take(&mut command.stdin);
     let (input_file, output_file) = (command.stdin_file.take(), command.stdout_file.take());
+    if !command.to_the_end {
+        // By the thread, but this one stays until the program has ended.
+        command.setup.dies_with = Some(std::process::id());
+    }
     let (mut process, identity) = command.into_process()?;
     let stdin = match input_file {
         Some(file) => file.into(),

@@ -312,3 +312,49 @@ fn a_program_that_is_still_open_for_writing_is_waited_for() {
     );
     writer.join().unwrap();
 }
+
+#[test]
+fn a_program_dies_with_who_waits_for_it_unless_it_must_not_be_cut_off() {
+    // A thread cannot be killed, but a process between can: it runs this very test again.
+    const INSIDE: &str = "LAZARETTE_TEST_RUNS_A_PROGRAM";
+    if let Ok(way) = std::env::var(INSIDE) {
+        let sleep =
+            sh("echo $$ > $PLACE; exec sleep 4").env("PLACE", std::env::var("PLACE").unwrap());
+        drop(
+            if way == "whole" {
+                sleep.to_the_end()
+            } else {
+                sleep
+            }
+            .run(),
+        );
+        return;
+    }
+    for (way, lives) in [("cut", false), ("whole", true)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut between = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "command::tests::a_program_dies_with_who_waits_for_it_unless_it_must_not_be_cut_off"])
+            .env(INSIDE, way)
+            .env("PLACE", file.path())
+            .stdout(process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now() + Duration::from_secs(10);
+        let pid: i32 = loop {
+            if let Ok(pid) = std::fs::read_to_string(file.path()).unwrap().trim().parse() {
+                break pid;
+            }
+            assert!(Instant::now() < patience, "it does not begin");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let program = crate::process::Process::open(pid).unwrap();
+        between.kill().unwrap();
+        between.wait().unwrap();
+        // The signal is sent by then, but not acted on for sure.
+        let until = Instant::now() + Duration::from_secs(2);
+        while program.is_alive() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(program.is_alive(), lives, "{way}");
+    }
+}

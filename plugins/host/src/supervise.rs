@@ -2,7 +2,9 @@
 //!
 //! It does next to nothing, so that it never dies: it reaps whatever ends in the container, keeps
 //! `serve` running, and passes SIGTERM on. Daemons and file system clients that the plugin has
-//! started become its children when `serve` dies, and live on.
+//! started become its children when `serve` dies, and live on. Tools become its children, too, if
+//! they are such as must not be cut off: these still change what the next `serve` will look at, so
+//! it is not started before they have ended.
 
 use std::error::Error as StdError;
 use std::os::fd::AsFd;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use lazarette_core::context::Level;
 use lazarette_linux::command::{Child, ChildOutput, Command, reap_orphans};
+use lazarette_linux::process::{Found, descendants_in_session};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,6 +27,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Who has run for so long is healthy: the pauses begin anew.
 const HEALTHY: Duration = Duration::from_secs(30);
+/// How long tools that a dead `serve` has left may go on before its successor starts beside them:
+/// what takes longer is guarded by locks of its kind, or hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at them.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long `serve` has to close the context at the end.
 const GRACE: Duration = Duration::from_secs(10);
 const SIGTERM: i32 = 15;
@@ -72,6 +80,8 @@ struct Keeper {
     started: Instant,
     pauses: Pauses,
     resume: Option<Instant>,
+    /// Since when a dead one has no successor, and whether it was said what that one waits for.
+    died: Option<(Instant, bool)>,
 }
 
 impl Keeper {
@@ -83,6 +93,7 @@ impl Keeper {
             started: Instant::now(),
             pauses: Pauses::default(),
             resume: None,
+            died: None,
         }
     }
 
@@ -95,12 +106,17 @@ impl Keeper {
                 Err(error) => error.to_string(),
             };
             self.child = None;
+            self.died = Some((Instant::now(), false));
             self.rest(&format!("the plugin host ended ({how})"));
         }
         if self.resume.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.resume = None;
+        if self.waits_for_tools() {
+            self.resume = Some(Instant::now() + LOOK);
+            return;
+        }
         self.started = Instant::now();
         // One memory pool for all threads: they allocate little, and a pool each would be most of
         // what the process holds.
@@ -117,6 +133,33 @@ impl Keeper {
             Ok(child) => self.child = Some(child),
             Err(error) => self.rest(&format!("the plugin host cannot be started: {error}")),
         }
+    }
+
+    /// Whether what a dead one has left is still at work, and may go on.
+    fn waits_for_tools(&mut self) -> bool {
+        let Some((since, said)) = self.died else {
+            return false;
+        };
+        let left = descendants_in_session().unwrap_or_else(|error| {
+            log(Level::Warn, &format!("cannot look for tools: {error}"));
+            Vec::new()
+        });
+        if left.is_empty() {
+            self.died = None;
+            return false;
+        }
+        if since.elapsed() >= PATIENCE {
+            let text = format!("{} still at work; it starts beside them", names(&left));
+            log(Level::Warn, &text);
+            self.died = None;
+            return false;
+        }
+        if !said {
+            let text = format!("it waits for what was left at work: {}", names(&left));
+            log(Level::Info, &text);
+            self.died = Some((since, true));
+        }
+        true
     }
 
     fn rest(&mut self, why: &str) {
@@ -143,6 +186,14 @@ impl Keeper {
             let _ = child.kill();
         }
     }
+}
+
+fn names(all: &[Found]) -> String {
+    let each: Vec<String> = all
+        .iter()
+        .map(|found| format!("{} ({})", found.name, found.pid))
+        .collect();
+    each.join(", ")
 }
 
 /// Pauses between restarts.

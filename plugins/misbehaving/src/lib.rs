@@ -10,12 +10,14 @@
 //! |---|---|
 //! | `manifest` | what it says of itself, and lies in it |
 //! | `greedy` | what takes more than there is |
+//! | `tools` | what is still at work when the plugin host has died |
 //! | `volumes` | the volumes, and what goes wrong with them |
 //! | `reply` | answers and errors as JSON |
 
 mod greedy;
 mod manifest;
 mod reply;
+mod tools;
 mod volumes;
 
 use std::time::Duration;
@@ -113,6 +115,9 @@ impl Misbehaving {
             "forks" if method == "create" => {
                 let refused = greedy::processes();
                 return Err(reply::text("no_space", &refused));
+            }
+            behaviour if behaviour.starts_with("has-a") && method == "create" => {
+                tools::start(behaviour);
             }
             "hangs-in-health" if method == "health" => loop {
                 std::thread::park();

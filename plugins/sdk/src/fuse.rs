@@ -70,6 +70,7 @@ pub fn ensure(
     let log = log(place).map_err(failed)?;
     let file = File::create(&log).map_err(failed)?;
     let child = client
+        .session()
         .spawn(ChildOutput::File(file))
         .map_err(|e| Error::internal("cannot start a client").caused_by(&e))?;
     let result = loop {

@@ -53,7 +53,9 @@
 //! calls come in any order, side by side, and again after any crash. What a plugin owes: every
 //! call is idempotent, keeps to its deadline ([`Call::remaining`]), and never passes a user's text
 //! to a program or a mount that is not checked ([`OptionText`]). Programs are run with
-//! [`command`], by absolute path, without a shell. A panic is caught: the call fails with an
+//! [`command`], by absolute path, without a shell; they die with the plugin host, or are waited for by
+//! the next one ([`to_the_end`](command::Command::to_the_end)), unless they are daemons with a session of
+//! their own. A panic is caught: the call fails with an
 //! error of kind `plugin` and the context is opened anew.
 
 pub mod directory;

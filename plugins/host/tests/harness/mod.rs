@@ -31,8 +31,18 @@ pub(crate) fn can_run() -> bool {
 
 /// The example plugin as a shared library.
 pub(crate) fn hello(directory: &Path) -> PathBuf {
+    in_rust("hello", directory)
+}
+
+/// The plugin that misbehaves as its option says.
+pub(crate) fn misbehaving(directory: &Path) -> PathBuf {
+    in_rust("misbehaving", directory)
+}
+
+fn in_rust(kind: &str, directory: &Path) -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "lazarette-hello"])
+        .args(["build", "--quiet", "--package"])
+        .arg(format!("lazarette-{kind}"))
         .args([
             "--manifest-path",
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
@@ -47,7 +57,7 @@ pub(crate) fn hello(directory: &Path) -> PathBuf {
     let target = Path::new(env!("CARGO_BIN_EXE_laz-plugin-host"))
         .parent()
         .unwrap();
-    installed(&target.join("liblazarette_hello.so"), directory)
+    installed(&target.join(format!("liblazarette_{kind}.so")), directory)
 }
 
 /// The plugin in C that misbehaves.
