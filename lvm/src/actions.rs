@@ -204,8 +204,9 @@ impl Inner {
         if fresh.is_empty() {
             return Ok(());
         }
-        // From now on they are looked at, too.
+        // From now on they are looked at, too; and so are missing ones, which may come back.
         let mut paths: Vec<_> = known.iter().map(|node| devices::stable(node)).collect();
+        paths.extend(self.missing_paths(time)?);
         paths.extend(fresh.iter().map(std::path::PathBuf::from));
         self.lvm.configure(&Devices::Only(paths))?;
         let nodes = group::prepare(&self.lvm, time, &fresh, wipe)?;
@@ -222,6 +223,17 @@ impl Inner {
             .iter()
             .filter(|p| p.group_uuid == self.group.uuid && !p.missing);
         ours.map(|p| devices::node(p.name.as_ref())).collect()
+    }
+
+    /// What the group's missing devices were called.
+    fn missing_paths(&self, time: Time<'_>) -> Result<Vec<std::path::PathBuf>> {
+        let physicals = self.lvm.physicals(time)?;
+        let missing = physicals
+            .iter()
+            .filter(|p| p.group_uuid == self.group.uuid && p.missing);
+        Ok(missing
+            .filter_map(|p| self.group.devices.get(&p.uuid).cloned())
+            .collect())
     }
 
     fn reduce(&self, call: &Call, wanted: &Reduce) -> Result<Value> {
@@ -394,6 +406,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fakes::Container;
 
     #[test]
     fn parameters_are_flat_and_strict() {
@@ -421,6 +434,27 @@ mod tests {
         assert!(bad.to_string().contains("/dev/disk/by-id"), "{bad}");
         parameters::<Reduce>("reduce", Value::Null).unwrap_err();
         parameters::<Repair>("repair", Value::Null).unwrap();
+    }
+
+    #[test]
+    fn a_missing_device_is_still_looked_for_when_others_are_added() {
+        let container = Container::new(&[]);
+        let mut inner = container.inner(json!({"volume_group": "fast"}));
+        let lost = "/dev/disk/by-id/lost";
+        inner.group.devices.insert("u".into(), lost.into());
+        let device = json!({"pv_name": "[unknown]", "pv_uuid": "u", "vg_name": "fast",
+            "vg_uuid": inner.group.uuid, "pv_size": "1", "pv_missing": "1", "pv_duplicate": "0",
+            "pv_in_use": "1"});
+        let pvs = json!({"report": [{"pv": [device]}]});
+        container.set("pvs.json", &pvs.to_string());
+        let wanted: Extend = serde_json::from_value(json!({"devices": ["/dev/fresh"]})).unwrap();
+        let call = crate::fakes::call_of(std::time::Duration::from_secs(60));
+        // There is no such device; what is looked at is settled before.
+        inner.extend(&call, &wanted).unwrap_err();
+        let filter = container.settings();
+        for path in [lost, "/dev/fresh"] {
+            assert!(filter.contains(&format!("\"a|^{path}$|\"")), "{filter}");
+        }
     }
 
     #[test]

@@ -121,6 +121,11 @@ impl Container {
         }
     }
 
+    /// LVM's configuration.
+    pub(crate) fn settings(&self) -> String {
+        fs::read_to_string(self.path("settings/lvm.conf")).unwrap_or_default()
+    }
+
     /// What changed something, in order.
     pub(crate) fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
