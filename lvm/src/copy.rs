@@ -190,9 +190,10 @@ impl Inner {
             #[expect(clippy::cast_precision_loss, reason = "a share of progress")]
             let share = done as f32 / whole as f32;
             call.progress("copying", Some(share));
-            // A dd that a killed plugin host has left must not write beside this one.
+            // A dd that a killed plugin host has left must not write beside this one: it is killed,
+            // too, but may still be in the kernel.
             Command::new(&self.lvm.programs.flock)
-                .args(["--exclusive", "--"])
+                .args(["--exclusive", "--no-fork", "--"])
                 .arg(&to.node)
                 .arg(&self.lvm.programs.dd)
                 .arg(format!("if={}", from.node.display()))

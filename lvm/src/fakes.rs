@@ -101,8 +101,8 @@ impl Container {
             mkfs_xfs: noting("mkfs.xfs"),
             cryptsetup: noting("cryptsetup"),
             dd: noting("dd"),
-            // flock --exclusive -- FILE COMMAND…
-            flock: self.program("flock", "shift 3\nexec \"$@\""),
+            // flock --exclusive --no-fork -- FILE COMMAND…
+            flock: self.program("flock", "shift 4\nexec \"$@\""),
             ..Programs::default()
         };
         let group = report::groups(include_str!("../fixtures/vgs.json"))
