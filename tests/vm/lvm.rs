@@ -3,6 +3,7 @@
 mod copies;
 mod kills;
 mod pool;
+mod rare;
 mod takeover;
 mod thick;
 
@@ -13,6 +14,7 @@ use crate::{Case, cases};
 use copies::lvm_a_copy_that_is_cut_off_is_finished_or_gone;
 use kills::lvm_a_kill_at_any_moment_leaves_nothing_half_made;
 use pool::lvm_takes_nothing_new_into_a_pool_that_is_nearly_full;
+use rare::lvm_overfull_snapshots_wiped_space_and_lost_devices_of_raid6;
 use takeover::lvm_takes_over_what_exists_and_leaves_it;
 use thick::{
     lvm_sizes_and_devices_change_under_users,
@@ -29,6 +31,7 @@ pub(crate) const RESTORED: &[Case] = cases![Restored:
     lvm_takes_over_what_exists_and_leaves_it,
     lvm_a_kill_at_any_moment_leaves_nothing_half_made,
     lvm_a_copy_that_is_cut_off_is_finished_or_gone,
+    lvm_overfull_snapshots_wiped_space_and_lost_devices_of_raid6,
 ];
 
 /// The tools of the storage container, and waiting for the context `fast`.
