@@ -3,22 +3,70 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lazarette_core::volume::HealthState;
+use lazarette_tests::host::debian::Debian;
 use lazarette_tests::host::sshd::{ADDRESS, PORT, Sshd, missing};
 use lazarette_tests::host::{World, eventually, mounts, process};
 use rustix::process::Signal;
 
 use crate::{Case, Skipped, sshfs};
 
-pub(crate) const CASES: &[Case] =
-    &crate::cases![sshfs::a_third_partys_plugin_serves_directories_over_ssh];
+pub(crate) const CASES: &[Case] = &crate::cases![
+    sshfs::its_recipe_makes_an_image_that_serves,
+    sshfs::a_third_partys_plugin_serves_directories_over_ssh,
+];
 
 /// How long anything may take to be noticed and mended.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The context in the cloud-config.
 const ATTIC: &str = "attic";
 const MEDIA: &str = "/mnt/attic/media";
+
+/// The image as the recipe says, from packages of Debian; the other test's is of this machine's files.
+fn its_recipe_makes_an_image_that_serves(world: &mut World) -> Result<()> {
+    if let Some(why) = missing() {
+        bail!(Skipped(why));
+    }
+    let scratch = world.base.join("recipe");
+    fs::create_dir_all(&scratch)?;
+    let debian = Debian::of_this_machine(&scratch).map_err(|why| anyhow!(Skipped(why)))?;
+    // What the recipe begins with.
+    debian.import(&world.user, &scratch, "debian:trixie-slim")?;
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/examples/sshfs");
+    let build = ["build", "--quiet", "--network=host", "--tag=sshfs-tools"];
+    world.user.ok(&[&build[..], &[recipe]].concat())?;
+    let image = pack(world)?;
+    let installed = world.laz(&["plugin", "install", "--yes", &image])?;
+    ensure!(installed.contains("SYS_ADMIN"), "{installed}");
+    let inspected = world.laz(&["plugin", "inspect", "sshfs"])?;
+    ensure!(inspected.contains("on_remove"), "{inspected}");
+
+    let mut server = Sshd::new(&scratch)?;
+    server.start()?;
+    declare(world, &server)?;
+    secrets_are_asked_for(world, &server)?;
+    let bind = format!("{MEDIA}:/data");
+    world.user.shell(&["-v", &bind], "echo packed > /data/f")?;
+    let found = fs::read_to_string(server.files().join("media/f"))?;
+    ensure!(found == "packed\n", "{found:?}");
+    world.set_config("#cloud-config\n{}\n")?;
+    let removed = || Ok(world.laz(&["plugin", "rm", "sshfs"]).is_ok());
+    eventually("no context needs it", PATIENCE, removed)?;
+    server.stop()?;
+    world.becomes_clean()
+}
+
+/// Puts the plugin into the image `sshfs-tools`; the new image's name.
+fn pack(world: &World) -> Result<String> {
+    let engine = format!("unix://{}", world.user.socket().display());
+    let output = process::limited(120, &world.programs.laz.to_string_lossy())
+        .args(["plugin", "pack", "--base", "sshfs-tools"])
+        .arg(&world.programs.sshfs)
+        .env("DOCKER_HOST", engine)
+        .output()?;
+    process::succeeded("laz plugin pack", &output)
+}
 
 fn a_third_partys_plugin_serves_directories_over_ssh(world: &mut World) -> Result<()> {
     if let Some(why) = missing() {
@@ -29,13 +77,9 @@ fn a_third_partys_plugin_serves_directories_over_ssh(world: &mut World) -> Resul
     world.add_sshfs()?;
     let known = || Ok(world.laz(&["kinds"])?.contains("sshfs"));
     eventually("core knows the kind", PATIENCE, known)?;
-    let path = server.files().display().to_string();
-    world.set_config(&format!(
-        "#cloud-config\nlazarette:\n  storage:\n    contexts:\n      {ATTIC}: {{kind: sshfs, \
-         server: {ADDRESS}, port: {PORT}, user: root, path: {path}, uid: 1000, volumes: [media]}}\n"
-    ))?;
+    declare(world, &server)?;
     secrets_are_asked_for(world, &server)?;
-    it_keeps_the_contract(world, &path)?;
+    it_keeps_the_contract(world, &server)?;
     volumes_are_directories_of_the_server(world, &server)?;
     a_killed_client_is_replaced(world)?;
     a_server_may_go_and_come_back(world, &mut server)?;
@@ -48,6 +92,14 @@ fn a_third_partys_plugin_serves_directories_over_ssh(world: &mut World) -> Resul
     ensure!(server.files().join("media/f").exists(), "data stays");
     server.stop()?;
     world.becomes_clean()
+}
+
+fn declare(world: &World, server: &Sshd) -> Result<()> {
+    let path = server.files().display().to_string();
+    world.set_config(&format!(
+        "#cloud-config\nlazarette:\n  storage:\n    contexts:\n      {ATTIC}: {{kind: sshfs, \
+         server: {ADDRESS}, port: {PORT}, user: root, path: {path}, uid: 1000, volumes: [media]}}\n"
+    ))
 }
 
 fn secrets_are_asked_for(world: &World, server: &Sshd) -> Result<()> {
@@ -63,7 +115,8 @@ fn secrets_are_asked_for(world: &World, server: &Sshd) -> Result<()> {
 }
 
 /// The conformance kit, in a container with this context's secrets.
-fn it_keeps_the_contract(world: &World, path: &str) -> Result<()> {
+fn it_keeps_the_contract(world: &World, server: &Sshd) -> Result<()> {
+    let path = server.files().display().to_string();
     let settings = format!(
         r#"{{"context": {{"server": "{ADDRESS}", "port": {PORT}, "user": "root", "path": "{path}"}},
             "volume": {{"path": "check/{{id}}", "on_remove": "delete"}}, "kill_points": [50],

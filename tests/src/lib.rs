@@ -6,5 +6,6 @@
 
 pub mod host;
 pub mod lab;
+pub mod mirror;
 pub mod protocol;
 pub mod vm;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use lazarette_tests::mirror::Mirror;
 
-use crate::apt;
 use crate::cache;
 use crate::command::{capture, inherited};
 use crate::progress::{say, step};
@@ -192,7 +192,7 @@ fn install(missing: &[&str], bookworm: bool) -> Result<()> {
     if !newer.is_empty()
         && !capture(Command::new("apt-cache").arg("policy"))?.contains("bookworm-backports")
     {
-        let source = format!("deb {} bookworm-backports main\n", apt::mirror()?.archive);
+        let source = format!("deb {} bookworm-backports main\n", Mirror::find()?.archive);
         fs::write("/etc/apt/sources.list.d/lazarette-backports.list", source)
             .context("adding bookworm-backports to apt's sources")?;
     }

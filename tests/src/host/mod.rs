@@ -5,6 +5,7 @@
 //! Docker in the view, each of which can be killed and started again.
 
 pub mod core;
+pub mod debian;
 pub mod dockerd;
 pub mod enclosure;
 pub mod gluster;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use lazarette_tests::mirror::SUITE;
 
 use super::recipe::Root;
-use crate::apt::{Apt, SUITE};
+use crate::apt::Apt;
 use crate::cache::{self, Key};
 use crate::command::logged;
 use crate::progress::step;
