@@ -11,6 +11,7 @@
 //! | [`control`] | the messages between `laz` and core | cli, core |
 //! | [`privileges`] | what no plugin may have, whoever consents | core, the conformance kit |
 //! | `signature` (feature `config`) | what the author of a plugin signs, and what a signature is worth | core, cli |
+//! | `built_in` (feature `config`) | which images are part of the OS | core, init |
 //! | [`name`] | validated names and option text | everybody |
 //! | [`error`] | the error that crosses every one of these boundaries | everybody |
 //!
@@ -29,6 +30,8 @@ pub mod name;
 pub mod privileges;
 pub mod volume;
 
+#[cfg(feature = "config")]
+pub mod built_in;
 #[cfg(feature = "config")]
 pub mod cloud_config;
 #[cfg(feature = "config")]

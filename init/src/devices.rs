@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lazarette_core::built_in::{self, BuiltIn};
 use lazarette_linux::command::Command;
 
 use crate::engines;
@@ -55,13 +56,24 @@ pub fn start(
         }
         _ => {}
     }
-    docker(&arguments()).run()?;
+    let mut image = IMAGE.to_owned();
+    // Without the list, or with one that cannot be trusted, of which core tells: what has the name.
+    if let Ok(list) = BuiltIn::read(&layout.at(built_in::PATH))
+        && let Some(listed) = list.latest(IMAGE)
+    {
+        // The name may be another image's since an archive was loaded. This gives it back, and fails if
+        // the engine's disk is of another version of the OS.
+        if docker(&["tag", listed, IMAGE]).run().is_ok() {
+            image = listed.to_owned();
+        }
+    }
+    docker(&arguments(&image)).run()?;
     wait_for(&settled, limit, stopping)
 }
 
 /// It sees and sets up all devices, and hears of them on the host's network: less than everything
 /// would not do.
-fn arguments() -> [&'static str; 12] {
+fn arguments(image: &str) -> [&str; 12] {
     [
         "run",
         "--detach",
@@ -74,7 +86,7 @@ fn arguments() -> [&'static str; 12] {
         "--volume=/run/udev:/run/udev",
         "--volume=/lib/modules:/usr/lib/modules:ro",
         "--name=udev",
-        IMAGE,
+        image,
     ]
 }
 
@@ -136,6 +148,39 @@ mod tests {
         assert!(calls[0].ends_with("rm --force -- udev"), "{calls:?}");
         assert!(calls[1].contains("system-docker.sock run"), "{calls:?}");
         assert_eq!(calls.len(), 2);
+    }
+
+    /// What udev is started from, on a machine with this list of the OS's images, and whose `docker`
+    /// names images as `tag` says.
+    fn started_from(list: &str, mode: u32, tag: &str) -> (String, Vec<String>) {
+        let (root, layout) = machine(&format!(
+            "case $3 in tag) {tag};; run) : > $root/run/udev/lazarette-settled;; esac"
+        ));
+        let path = layout.at(built_in::PATH);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, list).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(start(&layout, LIMIT, &|| false).unwrap(), Outcome::Done);
+        let calls = fs::read_to_string(root.path().join("calls")).unwrap();
+        let calls: Vec<String> = calls.lines().map(str::to_owned).collect();
+        let run = calls.last().unwrap();
+        let image = run.rsplit(' ').next().unwrap().to_owned();
+        (image, calls)
+    }
+
+    #[test]
+    fn it_is_the_os_s_image_whatever_has_its_name() {
+        let list = "sha256:1 lazarette/nfs:latest\nsha256:2 lazarette/udev:latest\n";
+        let (image, calls) = started_from(list, 0o644, "exit 0");
+        assert_eq!(image, "sha256:2");
+        let back = "tag sha256:2 lazarette/udev";
+        assert!(calls[1].ends_with(back), "{calls:?}");
+        let (image, _) = started_from(list, 0o644, "exit 1");
+        assert_eq!(image, IMAGE, "the disk is of another version of the OS");
+        for (list, mode) in [(list, 0o666), ("sha256:2\n", 0o644), ("", 0o644)] {
+            let (image, calls) = started_from(list, mode, "exit 0");
+            assert_eq!((image.as_str(), calls.len()), (IMAGE, 2), "{calls:?}");
+        }
     }
 
     #[test]

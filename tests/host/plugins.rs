@@ -13,8 +13,10 @@ use lazarette_tests::host::{World, eventually, process};
 
 use crate::{Case, plugins};
 
-pub(crate) const CASES: &[Case] =
-    &crate::cases![plugins::a_plugin_is_written_packed_installed_replaced_and_removed];
+pub(crate) const CASES: &[Case] = &crate::cases![
+    plugins::a_plugin_is_written_packed_installed_replaced_and_removed,
+    plugins::a_name_that_an_archive_took_from_the_os_is_given_back,
+];
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -103,6 +105,29 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     ensure!(said.contains("it is not installed"), "{said}");
     ensure!(images(world)? + 1 == before, "its image stays");
     world.becomes_clean()
+}
+
+/// As after a power failure, or core's death, between the loading of an archive and its refusal.
+fn a_name_that_an_archive_took_from_the_os_is_given_back(world: &mut World) -> Result<()> {
+    const NAME: &str = "lazarette-hello:latest";
+    let means = |world: &World| {
+        let inspect = ["image", "inspect", "--format={{.Id}}", NAME];
+        world.system.ok(&inspect)
+    };
+    let ours = means(world)?;
+    let archive = world.base.join("taken.tar").to_string_lossy().into_owned();
+    world.user.ok(&["tag", "busybox", NAME])?;
+    world.user.ok(&["save", "--output", &archive, NAME])?;
+    world.user.ok(&["rmi", NAME])?;
+    world.core.kill()?;
+    world.system.ok(&["load", "--input", &archive])?;
+    let taken = means(world)?;
+    ensure!(taken != ours, "the archive has not taken the name");
+    world.core.start_answering()?;
+    let back = || Ok(means(world)? == ours);
+    eventually("the OS's image has its name again", PATIENCE, back)?;
+    world.system.ok(&["rmi", &taken])?;
+    world.settled().map(drop)
 }
 
 /// A volume of the kind in a container of user Docker.

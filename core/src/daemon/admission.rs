@@ -2,20 +2,16 @@
 //! each is judged when it would be used.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::system_engine::PluginImage;
+use crate::built_in::BuiltIn;
 use crate::control::PluginSignature;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Kind;
 use crate::signature::{self, KeyId, Policy, Wrong};
-
-/// The largest list of what is part of the OS, in bytes.
-const LARGEST_LIST: u64 = 1 << 20;
 
 /// What decides it.
 #[derive(Debug, Default)]
@@ -23,7 +19,7 @@ pub(super) struct Admission {
     state: Mutex<State>,
     turn: tokio::sync::Mutex<()>,
     /// The images that are part of the OS.
-    built_in: BTreeSet<String>,
+    built_in: BuiltIn,
 }
 
 #[derive(Debug, Default)]
@@ -69,14 +65,14 @@ pub(super) struct Install<'a> {
 }
 
 impl Admission {
-    /// One that takes the images listed in the file `built_in`, one identity a line, for parts of the
-    /// OS. The file is the system administrator's alone; without it no image is.
+    /// One that takes the images listed in the file `built_in` for parts of the OS. The file is the
+    /// system administrator's alone; without it no image is.
     pub(super) fn new(built_in: &Path) -> Self {
-        let listed = read_list(built_in).unwrap_or_else(|error| {
+        let listed = BuiltIn::read(built_in).unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::error!("{}: {error}", built_in.display());
             }
-            BTreeSet::new()
+            BuiltIn::default()
         });
         Self {
             built_in: listed,
@@ -85,7 +81,7 @@ impl Admission {
     }
 
     /// The images that are part of the OS.
-    pub(super) fn built_in(&self) -> &BTreeSet<String> {
+    pub(super) fn built_in(&self) -> &BuiltIn {
         &self.built_in
     }
 
@@ -240,22 +236,6 @@ fn shown(wrong: &Wrong) -> PluginSignature {
         },
         Wrong::Unreadable | Wrong::Legacy | Wrong::Mismatch(_) => PluginSignature::Wrong,
     }
-}
-
-/// The identities in a file that nobody but its owner can change.
-fn read_list(path: &Path) -> io::Result<BTreeSet<String>> {
-    let file = File::open(path)?;
-    let about = file.metadata()?;
-    let ours = about.uid() == 0 || about.uid() == rustix::process::geteuid().as_raw();
-    if !about.is_file() || !ours || about.mode() & 0o022 != 0 {
-        let why = "not used: others than root can write it";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
-    let mut text = String::new();
-    file.take(LARGEST_LIST).read_to_string(&mut text)?;
-    let lines = text.lines().map(str::trim);
-    let images = lines.filter(|line| line.starts_with("sha256:"));
-    Ok(images.map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ fn a_signature_that_is_given_is_checked_if_there_is_a_key() {
 fn what_is_part_of_the_os_needs_no_signature_if_only_root_can_write_the_list() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("built-in-images");
-    fs::write(&list, "sha256:ours\n\nsha256:builder\n").unwrap();
+    fs::write(&list, "sha256:ours\n\nsha256:builder a/name:1\n").unwrap();
     let kind = kind();
     let serves = |image| {
         let admission = Admission::new(&list);

@@ -16,7 +16,7 @@ use super::supervisor::{Images, Message};
 use super::system_engine::SystemEvent;
 use super::user_engine::UserEvent;
 use super::volume_api::{Scope, VolumeSocket};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::manifest::Capability;
 use crate::name::Kind;
 use crate::planner::{Event, KindEntry, RefusedKind};
@@ -50,6 +50,7 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
                 {
                     return;
                 }
+                give_names_back(&hands).await;
                 Message::Images(read_images(&hands, &mut doors).await)
             }
             Some(SystemEvent::Down(error)) => Message::EngineDown("system", error.to_string()),
@@ -60,6 +61,19 @@ pub async fn system_engine(hands: Arc<Hands>, mut doors: Doors) {
         };
         if hands.messages.send(message).is_err() {
             return;
+        }
+    }
+}
+
+/// Gives the OS's images the names that the OS calls them by: an archive may have taken one, if core
+/// or the machine died while it was being loaded.
+async fn give_names_back(hands: &Hands) {
+    for (name, image) in hands.admission.built_in().names() {
+        let pair = (name.to_owned(), image.to_owned());
+        match hands.system.name_again(&[pair]).await {
+            // The engine's disk is of another version of the OS.
+            Err(error) if error.kind != ErrorKind::NotFound => tracing::warn!("{error}"),
+            _ => {}
         }
     }
 }

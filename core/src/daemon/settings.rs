@@ -50,7 +50,7 @@ pub struct Settings {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "/usr/lib/lazarette/built-in-images"
+        default_value = crate::built_in::PATH
     )]
     pub built_in_images: PathBuf,
 

@@ -57,7 +57,8 @@ impl World {
         let scratch = base.join("images");
         image::hello(&system, &scratch, &programs)?;
         // As an OS lists what it has come with.
-        let images = system.ok(&["images", "-q", "--no-trunc"])?;
+        let line = "{{.ID}} {{.Repository}}:{{.Tag}}";
+        let images = system.ok(&["images", "--no-trunc", "--format", line])?;
         fs::write(base.join("built-in-images"), images)?;
         let mut core = Core::new(&programs.core, &base)?;
         fs::write(format!("{CONFIG}/10-image.yml"), CLOUD_CONFIG)?;

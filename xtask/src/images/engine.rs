@@ -1,6 +1,6 @@
 //! The engines' data roots with their images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,7 +174,8 @@ pub(super) fn with_plugins(base: &Base, rootfs: &Path, programs: &Programs) -> R
     })
 }
 
-/// The identities of all images on an engine's disk, one a line: what the OS calls its own.
+/// All images on an engine's disk, one a line, by identity and with their names: what the OS calls its
+/// own.
 pub(super) fn built_in(disk: &Path) -> Result<String> {
     let mut command = Command::new("/sbin/debugfs");
     command.args(["-R", &format!("cat {INDEX}")]).arg(disk);
@@ -185,10 +186,13 @@ pub(super) fn built_in(disk: &Path) -> Result<String> {
 /// What the engine's index of names leads to.
 fn identities(index: &str) -> Result<String> {
     let index: Index = serde_json::from_str(index)?;
-    let names = index.repositories.into_values().flatten();
-    let images: BTreeSet<String> = names.map(|(_, image)| image).collect();
+    let mut images = BTreeMap::<String, Vec<String>>::new();
+    for (name, image) in index.repositories.into_values().flatten() {
+        images.entry(image).or_default().push(name);
+    }
     ensure!(!images.is_empty(), "no image");
-    Ok(images.iter().map(|image| format!("{image}\n")).collect())
+    let line = |(image, names): (_, Vec<_>)| format!("{image} {}\n", names.join(" "));
+    Ok(images.into_iter().map(line).collect())
 }
 
 fn bake(rootfs: &Path, data: &Path, input: &Path, steps: Vec<Step>) -> Result<()> {
@@ -217,7 +221,10 @@ mod tests {
         let index = r#"{"Repositories": {
             "lazarette/nfs": {"lazarette/nfs:latest": "sha256:2", "lazarette/nfs:1": "sha256:2"},
             "lazarette/lvm": {"lazarette/lvm:latest": "sha256:1"}}}"#;
-        assert_eq!(identities(index).unwrap(), "sha256:1\nsha256:2\n");
+        assert_eq!(
+            identities(index).unwrap(),
+            "sha256:1 lazarette/lvm:latest\nsha256:2 lazarette/nfs:1 lazarette/nfs:latest\n"
+        );
         assert!(identities(r#"{"Repositories": {}}"#).is_err());
         assert!(identities("").is_err());
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::SystemEngine;
 use super::images::{PluginImage, read};
+use crate::built_in::BuiltIn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::KIND_LABEL;
 use crate::name::Kind;
@@ -142,7 +143,7 @@ impl SystemEngine {
     ///
     /// # Errors
     /// The engine's.
-    pub async fn names(&self, of: &BTreeSet<String>) -> Result<Vec<(String, String)>> {
+    pub async fn names(&self, of: &BuiltIn) -> Result<Vec<(String, String)>> {
         let options = ListImagesOptionsBuilder::new().build();
         let images = self
             .client
