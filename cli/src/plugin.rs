@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use lazarette_core::Kind;
+use lazarette_core::control::PluginInstall;
 use lazarette_core::manifest::Privileges;
 
 use crate::arguments::kind;
@@ -127,6 +128,9 @@ pub(crate) struct UpgradeArguments {
     /// Also under containers whose mounts have to be replaced (FUSE).
     #[arg(long)]
     pub(crate) force: bool,
+    /// Also if the version is older than the installed one.
+    #[arg(long)]
+    pub(crate) downgrade: bool,
 }
 
 /// Runs one.
@@ -140,10 +144,17 @@ pub(crate) fn run(
         PluginVerb::Check(arguments) => check::run(&arguments, terminal),
         PluginVerb::Pack(arguments) => pack::run(&arguments, terminal),
         PluginVerb::Install(arguments) => {
-            installed::install(&arguments, false, false, client, terminal)
+            let wanted = PluginInstall::default();
+            installed::install(&arguments, wanted, client, terminal)
         }
         PluginVerb::Upgrade(arguments) => {
-            installed::install(&arguments.install, true, arguments.force, client, terminal)
+            let wanted = PluginInstall {
+                upgrade: true,
+                force: arguments.force,
+                downgrade: arguments.downgrade,
+                ..PluginInstall::default()
+            };
+            installed::install(&arguments.install, wanted, client, terminal)
         }
         PluginVerb::Ls { json } => installed::ls(json, client, terminal),
         PluginVerb::Inspect { kind } => installed::inspect(&kind, client, terminal),

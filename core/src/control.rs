@@ -187,6 +187,9 @@ pub struct PluginInstall {
     /// Also under containers that lose their mounts for a moment by that.
     #[serde(default)]
     pub force: bool,
+    /// Also if its version is older than that of the one whose place it takes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub downgrade: bool,
     /// Only tells what the plugin is and asks for, and whether it would be refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub look: bool,

@@ -89,6 +89,8 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     let kept = world.user.ok(&["exec", "user-box", "cat", "/data/f"])?;
     ensure!(kept.trim() == "kept", "{kept}");
     ensure!(images(world)? == before, "one image took the other's place");
+    a_newer_version_gives_way_only_if_that_is_said(world, &first)?;
+    ensure!(images(world)? == before, "one image took the other's place");
 
     world.user.ok(&["rm", "-f", "user-box"])?;
     world.user.ok(&["volume", "rm", "box"])?;
@@ -105,6 +107,23 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     ensure!(said.contains("it is not installed"), "{said}");
     ensure!(images(world)? + 1 == before, "its image stays");
     world.becomes_clean()
+}
+
+/// Back to the first version, and its data are still there.
+fn a_newer_version_gives_way_only_if_that_is_said(world: &World, first: &str) -> Result<()> {
+    let upgrade = ["plugin", "upgrade", "--yes"];
+    let said = world.laz_fails(&[&upgrade[..], &[first]].concat())?;
+    ensure!(
+        said.contains("version 1.0.0 is older than 2.0.0") && said.contains("--downgrade"),
+        "{said}"
+    );
+    let said = world.laz(&[&upgrade[..], &["--downgrade", first]].concat())?;
+    ensure!(said.contains("boxes 1.0.0"), "{said}");
+    let serves = world.laz(&["plugin", "inspect", "boxes"])?;
+    ensure!(serves.contains(r#""version": "1.0.0""#), "{serves}");
+    let kept = world.user.ok(&["exec", "user-box", "cat", "/data/f"])?;
+    ensure!(kept.trim() == "kept", "{kept}");
+    Ok(())
 }
 
 /// As after a power failure, or core's death, between the loading of an archive and its refusal.

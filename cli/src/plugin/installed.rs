@@ -58,22 +58,15 @@ pub(crate) fn inspect(
     terminal.json(&found.ok_or_else(missing)?, true)
 }
 
-/// Installs one, or puts it in the place of the one of its kind, once somebody has agreed to what it
-/// asks for.
+/// Installs one as `wanted`, or puts it in the place of the one of its kind, once somebody has agreed
+/// to what it asks for.
 pub(crate) fn install(
     arguments: &InstallArguments,
-    upgrade: bool,
-    force: bool,
+    mut wanted: PluginInstall,
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let signature = statement::signature_of(&arguments.source, arguments.signature.as_deref())?;
-    let mut wanted = PluginInstall {
-        upgrade,
-        force,
-        signature,
-        ..PluginInstall::default()
-    };
+    wanted.signature = statement::signature_of(&arguments.source, arguments.signature.as_deref())?;
     if !arguments.yes {
         // Before anything is sent to where nobody would agree to it.
         if arguments.source == "-" {

@@ -209,9 +209,11 @@ impl Admission {
 }
 
 impl Install<'_> {
-    /// Lets an image serve from now on.
-    pub(super) fn let_in(&self, image: &str) {
+    /// Lets an image serve from now on, and those no longer in whose place it comes: of two of one kind
+    /// the one that was made later would serve, whichever is wanted.
+    pub(super) fn let_in(&self, image: &str, instead_of: &[String]) {
         if let Some(known) = &mut self.admission.lock().known {
+            known.retain(|known| !instead_of.contains(known));
             known.insert(image.to_owned());
         }
     }
@@ -267,10 +269,16 @@ mod tests {
         let turn = admission.turn().await;
         let install = admission.begin(turn, BTreeSet::from(["old".into()]));
         assert!(admission.is_pending(&plugin("new")) && !admission.is_pending(&plugin("old")));
-        install.let_in("new");
+        install.let_in("new", &["old".into()]);
         assert!(!admission.is_pending(&plugin("new")) && admission.is_pending(&plugin("other")));
+        assert!(
+            admission.is_pending(&plugin("old")),
+            "its place is the new one's"
+        );
         drop(install);
-        assert!(!admission.is_pending(&plugin("other")));
+        for image in ["other", "old"] {
+            assert!(!admission.is_pending(&plugin(image)), "{image}");
+        }
         drop(admission.turn().await);
     }
 }

@@ -11,6 +11,7 @@ use super::backend::Backend;
 use super::steps::Hands;
 use super::supervisor::Supervisor;
 use super::system_engine::PluginImage;
+use super::version::is_older;
 use crate::control::{PluginInstall, PluginStatus, Plugins, Problem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -117,7 +118,7 @@ impl Supervisor {
     }
 
     /// What `new` would be. Refuses an install of it that would take another plugin's place, and an
-    /// upgrade under which containers would lose their mounts.
+    /// upgrade to an older version, or under which containers would lose their mounts.
     fn may_install(&self, new: &PluginImage, wanted: &PluginInstall) -> Result<PluginStatus> {
         let kind = &new.kind;
         let what = || format!("plugin \"{kind}\"");
@@ -135,7 +136,10 @@ impl Supervisor {
                     .cause(format!("version {} is installed", old.manifest.version))
                     .remedy("replace it: laz plugin upgrade"));
             }
-            Some(old) if old.image != new.image_id => self.may_end(kind, &old.manifest, wanted)?,
+            Some(old) if old.image != new.image_id => {
+                may_follow(&new.manifest, &old.manifest, wanted)?;
+                self.may_end(kind, &old.manifest, wanted)?;
+            }
             _ => {}
         }
         Ok(PluginStatus {
@@ -206,6 +210,21 @@ impl Supervisor {
                 )),
         }
     }
+}
+
+/// Refuses an older version in a newer one's place, whoever signed it: what was mended since would be
+/// broken again.
+fn may_follow(new: &Manifest, old: &Manifest, wanted: &PluginInstall) -> Result<()> {
+    if wanted.downgrade || !is_older(&new.version, &old.version) {
+        return Ok(());
+    }
+    let what = format!("plugin \"{}\"", new.kind);
+    Err(Error::invalid(what)
+        .cause(format!(
+            "version {} is older than {}, which is installed",
+            new.version, old.version
+        ))
+        .remedy("if that is what you want: --downgrade"))
 }
 
 impl Hands {
@@ -321,10 +340,12 @@ impl Hands {
             });
             keep.await?;
         }
-        install.let_in(image);
+        let mut others = self.system.images_of(&new.kind).await?;
+        others.retain(|other| other != image);
+        install.let_in(image, &others);
         self.look_again.notify_one();
         let plugin = self.comes_to_serve(backend, &new.kind, image).await?;
-        self.retire_older(backend, &new.kind, image).await?;
+        self.retire(backend, &new.kind, others).await?;
         self.look_again.notify_one();
         Ok(plugin)
     }
@@ -350,12 +371,10 @@ impl Hands {
         )
     }
 
-    /// Has the containers of the kind made anew, if they may be of another image than `image`, and
-    /// removes the other images.
-    async fn retire_older(&self, backend: &Backend, kind: &Kind, image: &str) -> Result<()> {
-        let mut older = self.system.images_of(kind).await?;
-        older.retain(|other| other != image);
-        if !older.is_empty() {
+    /// Has the containers of the kind made anew, if they may be of one of the images `others`, and
+    /// removes those.
+    async fn retire(&self, backend: &Backend, kind: &Kind, others: Vec<String>) -> Result<()> {
+        if !others.is_empty() {
             let kind = kind.clone();
             let renew = backend.ask(move |s, reply| {
                 s.renew(&kind);
@@ -363,8 +382,8 @@ impl Hands {
             });
             renew.await?;
         }
-        for older in older {
-            self.remove_unused(&older).await;
+        for other in others {
+            self.remove_unused(&other).await;
         }
         Ok(())
     }
