@@ -135,14 +135,35 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             until_ok 30 test -s /var/lib/lab/nas/srv/media/always/w
             sync
             "#,
-        )
-        .map(drop)
+        )?;
+        guest
+            .sh(
+                "a name of the OS's is another image's when the machine goes down",
+                r#"
+            docker tag busybox lazarette/udev
+            docker save lazarette/udev | system-docker load > /dev/null
+            case "$(system-docker image inspect -f '{{.Id}}' lazarette/udev)" in
+                "$(system-docker inspect -f '{{.Image}}' udev)") fail "the name was not taken" ;;
+            esac
+            "#,
+            )
+            .map(drop)
     })?;
     let said = off(guest.into_machine())?;
     went_well(&said)?;
     ensure!(said.contains("user containers: 1 stopped"), "{said}");
 
     Guest::with(kept.boot()?, |guest| {
+        guest.sh(
+            "udev is the OS's own, and has its name again",
+            r#"
+            ours=$(awk '/ lazarette\/udev:latest/ {print $1}' /usr/lib/lazarette/built-in-images)
+            [ -n "$ours" ] || fail "udev is not in the list of the OS's images"
+            until_ok 120 test -e /run/udev/lazarette-settled
+            same "$ours" "$(system-docker inspect -f '{{.Image}}' udev)" "what udev runs from"
+            same "$ours" "$(system-docker image inspect -f '{{.Id}}' lazarette/udev)" "whose the name is"
+            "#,
+        )?;
         guest.sh(
             "the server is up again, later than user Docker's start",
             r#"
