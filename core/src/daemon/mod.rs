@@ -47,7 +47,6 @@ pub mod system_engine;
 mod urls;
 pub mod usage;
 pub mod user_engine;
-mod version;
 pub mod view;
 pub mod volume_api;
 pub mod waiting;

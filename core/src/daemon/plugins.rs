@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use semver::Version;
 use tokio::time::{Instant, sleep};
 
 use super::admission::{Candidate, Install};
@@ -11,7 +12,6 @@ use super::backend::Backend;
 use super::steps::Hands;
 use super::supervisor::Supervisor;
 use super::system_engine::PluginImage;
-use super::version::is_older;
 use crate::control::{PluginInstall, PluginStatus, Plugins, Problem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -227,6 +227,14 @@ fn may_follow(new: &Manifest, old: &Manifest, wanted: &PluginInstall) -> Result<
         .remedy("if that is what you want: --downgrade"))
 }
 
+/// Whether version `new` is older than `old`, as <https://semver.org> orders them. Never, where one of
+/// them is not written so: nobody knows then.
+fn is_older(new: &str, old: &str) -> bool {
+    let both = Version::parse(new).ok().zip(Version::parse(old).ok());
+    // What was built from the same source (`+build`) is the same version.
+    both.is_some_and(|(new, old)| new.cmp_precedence(&old).is_lt())
+}
+
 impl Hands {
     /// Whether the image may serve its kind; if not, why, unless nobody needs to be told.
     pub(super) fn may_serve(&self, image: &PluginImage) -> Result<(), Option<Error>> {
@@ -437,6 +445,31 @@ impl Hands {
                 return Err(error.cause("system Docker does not show the change"));
             }
             sleep(STEP).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_older;
+
+    #[test]
+    fn a_version_is_older_only_where_both_are_semantic() {
+        for (older, newer) in [
+            ("0.9.12", "1.0.0-alpha"),
+            ("1.0.0-rc.1", "1.0.0"),
+            ("1.2.0", "1.10.0"),
+            ("1.0.0+10", "1.0.1"),
+        ] {
+            assert!(is_older(older, newer) && !is_older(newer, older), "{older}");
+        }
+        for (one, other) in [
+            ("1.0.0+2", "1.0.0+10"),
+            ("1.0", "9.0.0"),
+            ("latest", "9.0.0"),
+            ("99999999999999999999.0.0", "1.0.0"),
+        ] {
+            assert!(!is_older(one, other) && !is_older(other, one), "{one}");
         }
     }
 }
