@@ -46,13 +46,14 @@ macro_rules! cases {
 }
 use cases;
 
-/// Those that boot come first: they take longest, and run beside the others.
+/// Those that boot come first, then the kit: they take longest, and run beside the others.
 const SUITES: &[&[Case]] = &[
     power::BOOTS,
     boot::BOOTS,
     disks::BOOTS,
     zfs::BOOTS,
     lab::BOOTS,
+    check::RESTORED,
     lab::RESTORED,
     boot::RESTORED,
     volumes::RESTORED,
@@ -64,7 +65,6 @@ const SUITES: &[&[Case]] = &[
     input::RESTORED,
     signatures::RESTORED,
     zfs::RESTORED,
-    check::RESTORED,
 ];
 
 fn main() -> ExitCode {

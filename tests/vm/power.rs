@@ -159,9 +159,11 @@ fn case_07_10_after_a_reboot_volumes_and_their_containers_are_back(lab: &Lab) ->
             r#"
             ours=$(awk '/ lazarette\/udev:latest/ {print $1}' /usr/lib/lazarette/built-in-images)
             [ -n "$ours" ] || fail "udev is not in the list of the OS's images"
-            until_ok 120 test -e /run/udev/lazarette-settled
-            same "$ours" "$(system-docker inspect -f '{{.Image}}' udev)" "what udev runs from"
-            same "$ours" "$(system-docker image inspect -f '{{.Id}}' lazarette/udev)" "whose the name is"
+            # System Docker itself starts the container of the last boot again, until init replaces it.
+            back() { [ "$(system-docker image inspect -f '{{.Id}}' lazarette/udev)" = "$ours" ]; }
+            until_ok 120 back
+            runs() { [ "$(system-docker inspect -f '{{.Image}} {{.State.Running}}' udev)" = "$ours true" ]; }
+            until_ok 120 runs
             "#,
         )?;
         guest.sh(

@@ -177,12 +177,12 @@ fn whoever_breaks_the_protocol_is_disconnected_and_nobody_else() {
         },
     };
     core.send(&slow);
-    core.send(&ToPlugin::Call {
+    core.send_if_open(&ToPlugin::Call {
         id: 5,
         deadline_ms: 5000,
         method: Method::List,
     });
-    core.send(&call);
+    core.send_if_open(&call);
     // Open may have ended before the second came: then the calls are in turn, and that is allowed.
     let (mut next, _) = Core::connect(&host.socket);
     // Opened with other options, it is closed for a moment.

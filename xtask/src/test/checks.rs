@@ -86,10 +86,13 @@ fn deny_command() -> Result<Command> {
                 "install",
                 "--quiet",
                 "--locked",
+                // Compiled in half the time; it reads one small graph.
+                "--debug",
                 "--version",
                 CARGO_DENY,
                 "--root",
             ]);
+            command.env("CARGO_PROFILE_DEV_DEBUG", "0");
             // What it is built from is kept nowhere else.
             inherited(command.arg(path).arg("cargo-deny"))
         })?;

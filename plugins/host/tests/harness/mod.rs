@@ -311,6 +311,11 @@ impl Core {
         frame::write(&mut self.stream, message).unwrap();
     }
 
+    /// For messages after which, or before which, the host may close.
+    pub(crate) fn send_if_open(&mut self, message: &ToPlugin) {
+        let _ = frame::write(&mut self.stream, message);
+    }
+
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         // The host may close before it has read all.
         let _ = self.stream.write_all(bytes);
