@@ -37,6 +37,8 @@ mod load_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod sections_tests;
+#[cfg(test)]
 mod validate_tests;
 
 use std::collections::BTreeMap;
