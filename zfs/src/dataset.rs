@@ -12,6 +12,7 @@ use lazarette_plugin::{
 };
 
 use crate::config::VolumeOptions;
+use crate::family::Family;
 use crate::mounts::{Mounts, Source};
 use crate::pool::{self, PARENT};
 use crate::programs::{Programs, time_for};
@@ -73,12 +74,13 @@ impl Datasets {
         let name = self.name(volume);
         match self.look(call, &name)? {
             Some(current) => Ok((name, current)),
-            None => Err(
-                Error::not_found(format!("the pool {} has no dataset {name}", self.pool)).remedy(
-                    "check the name, which is given without the pool: laz pool datasets CONTEXT",
-                ),
-            ),
+            None => Err(self.absent(&name)),
         }
+    }
+
+    fn absent(&self, name: &str) -> Error {
+        Error::not_found(format!("the pool {} has no dataset {name}", self.pool))
+            .remedy("check the name, which is given without the pool: laz pool datasets CONTEXT")
     }
 
     /// Makes the volume, or finds it made.
@@ -281,15 +283,16 @@ impl Datasets {
             return Ok(Removed::AlreadyAbsent);
         }
         let name = self.name(volume);
-        let Some(current) = self.look(call, &name)? else {
+        let Some(family) = self.family(call, &name)? else {
             self.forget_clone(call, volume.id)?;
             return Ok(Removed::AlreadyAbsent);
         };
         if !volume.options.is_import() {
-            self.is_ours(&name, &current, volume)?;
+            self.is_ours(&name, &family.head, volume)?;
         }
-        self.free_clones(call, &name)?;
-        self.forget_origin(call, volume.id, &current)?;
+        let head = family.head.clone();
+        self.free_clones(call, &name, family)?;
+        self.forget_origin(call, volume.id, &head)?;
         match self.destroy(call, &name) {
             Ok(_) => Ok(Removed::Removed),
             Err(failed) if report::is_absent(&failed.stderr) => Ok(Removed::AlreadyAbsent),
@@ -297,27 +300,16 @@ impl Datasets {
         }
     }
 
-    /// Snapshots of a dataset with their clones, oldest first.
-    fn snapshots(&self, call: &Call, name: &str) -> Result<Vec<(String, Vec<String>)>> {
-        let output = self
-            .zfs(call)
-            .args(["list", "-H", "-o", "name,clones", "-t", "snapshot"])
-            .args(["-s", "createtxg", "-d", "1", "--", name])
-            .run()
-            .map_err(|e| report::explain(&e, &format!("cannot list the snapshots of {name}")))?;
-        Ok(snapshots::parse(&output.stdout_text()))
+    fn family(&self, call: &Call, name: &str) -> Result<Option<Family>> {
+        pool::ensure_serving(&self.programs, &self.pool)?;
+        Family::of(&self.programs, time_for(call), name)
     }
 
     /// Makes clones stand on their own: the youngest snapshot that one stands on goes over to it,
     /// with all older ones.
-    fn free_clones(&self, call: &Call, name: &str) -> Result<()> {
+    fn free_clones(&self, call: &Call, name: &str, mut family: Family) -> Result<()> {
         for _ in 0..PROMOTIONS {
-            let snapshots = self.snapshots(call, name)?;
-            let clone = snapshots
-                .iter()
-                .rev()
-                .find_map(|(_, clones)| clones.first());
-            let Some(clone) = clone else {
+            let Some(clone) = family.youngest_clone() else {
                 return Ok(());
             };
             self.host.log(
@@ -328,6 +320,7 @@ impl Datasets {
                 .args(["promote", clone])
                 .run()
                 .map_err(|e| report::explain(&e, &format!("cannot make {clone} independent")))?;
+            family = self.family(call, name)?.unwrap_or_default();
         }
         Err(
             Error::new(ErrorKind::Busy, format!("{name} has too many clones"))
@@ -398,10 +391,11 @@ impl Datasets {
         snapshot: SnapshotId,
     ) -> Result<()> {
         self.mounts.unmount(volume.id)?;
-        let (name, _) = self.existing(call, volume)?;
+        let name = self.name(volume);
+        let family = self.family(call, &name)?;
+        let snapshots = family.ok_or_else(|| self.absent(&name))?.snapshots;
         let full = snapshots::name(&name, snapshot);
         let what = format!("cannot bring {name} back to {full}");
-        let snapshots = self.snapshots(call, &name)?;
         let Some(position) = snapshots.iter().position(|(found, _)| *found == full) else {
             return Err(Error::not_found(what)
                 .cause("there is no such snapshot")

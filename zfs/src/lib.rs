@@ -31,6 +31,7 @@ mod actions;
 mod blank;
 mod context;
 mod dataset;
+mod family;
 mod health;
 mod mounts;
 mod pool;

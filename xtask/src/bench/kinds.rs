@@ -8,7 +8,7 @@ use lazarette_tests::vm::Machine;
 use super::goals::{self, at_least, at_most};
 use crate::demo::{PLACES, set_and_wait};
 
-/// Rounds of writing and reading.
+/// Rounds of writing and reading; an even number, for each side comes first in every other one.
 const ROUNDS: usize = 20;
 /// How much is written and read each time, and of Gluster, which takes seconds for less.
 const MIB: u32 = 64;
@@ -59,8 +59,9 @@ pub(super) fn contexts(machine: &Machine) -> Result<()> {
 pub(super) fn throughput(machine: &Machine) -> Result<String> {
     let mut page = format!(
         "## Data path\n\n{MIB} MiB (Gluster: {MIB_OF_GLUSTER}) through the mount in the view and through one \
-         made directly of the same storage, in turn, {ROUNDS} rounds. Above 1: the handed-off mount was \
-         faster. Goal: {} at least. Under emulation two runs differ by up to a tenth, either way.\n\n\
+         made directly of the same storage, in turn, {ROUNDS} rounds; two with each side first once count \
+         as one. Above 1: the handed-off mount was faster. Goal: {} at least. Under emulation two runs \
+         differ by some percent, either way.\n\n\
          | | handed off, MiB/s | direct, MiB/s | ratio | goal |\n|---|---|---|---|---|\n",
         goals::THROUGHPUT
     );
@@ -74,13 +75,14 @@ pub(super) fn throughput(machine: &Machine) -> Result<String> {
         for what in ["write", "read"] {
             let pairs = Pairs::read(&output, what, ROUNDS)?;
             let speed = |nanoseconds: f64| f64::from(mib) / (nanoseconds / 1e9);
+            let faster = 1.0 / pairs.ratio_in_turn();
             writeln!(
                 page,
                 "| {kind}, {what} | {:.1} | {:.1} | {:.2} | {} |",
                 speed(pairs.ours()),
                 speed(pairs.others()),
-                1.0 / pairs.ratio(),
-                at_least(1.0 / pairs.ratio(), goals::THROUGHPUT)
+                faster,
+                at_least(faster, goals::THROUGHPUT)
             )?;
         }
     }
@@ -147,6 +149,17 @@ impl Pairs {
     fn ratio(&self) -> f64 {
         median(self.0.iter().map(|p| p.0 / p.1).collect())
     }
+
+    /// The same where the sides take turns in coming first. Who comes second may find something
+    /// warm: the rounds then fall into two heaps, and the middle of all is the edge of one of them.
+    /// Two rounds together have each side first once.
+    fn ratio_in_turn(&self) -> f64 {
+        let both = |rounds: &[(f64, f64)]| {
+            let product: f64 = rounds.iter().map(|p| p.0 / p.1).product();
+            product.powf(1.0 / rounds.len() as f64)
+        };
+        median(self.0.chunks(2).map(both).collect())
+    }
 }
 
 fn pair(line: &str, what: &str) -> Option<(f64, f64)> {
@@ -159,12 +172,25 @@ fn pair(line: &str, what: &str) -> Option<(f64, f64)> {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    }
 }
 
 #[cfg(test)]
 mod unit_tests {
     use super::*;
+
+    #[test]
+    fn who_comes_first_does_not_count() {
+        // Equal, but for a fifth that the first of each round takes longer.
+        let rounds = [(12.0, 10.0), (10.0, 12.0)].repeat(3);
+        assert!((Pairs(rounds).ratio_in_turn() - 1.0).abs() < 1e-9);
+        let slower = [(24.0, 10.0), (20.0, 12.0)].repeat(3);
+        assert!((Pairs(slower).ratio_in_turn() - 2.0).abs() < 1e-9);
+    }
 
     #[test]
     fn rounds_are_told_apart_and_the_middle_one_counts() {
