@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lazarette_plugin::command::{Command, Failure};
+use lazarette_plugin::reasons::Reason;
 use lazarette_plugin::{Call, Error, ErrorKind, Result};
 
 use crate::client::PORT;
@@ -178,53 +179,53 @@ fn not_run(what: &str, failure: &Failure) -> Error {
 }
 
 /// A part of what Gluster says, what kind of failure that is, and what to do about it.
-const REASONS: &[(&str, ErrorKind, &str)] = &[
-    (
+const REASONS: &[Reason] = &[
+    Reason::new(
         "Connection failed",
         ErrorKind::Unreachable,
         "start this host's glusterd, or check the servers",
     ),
-    (
+    Reason::new(
         "Quota is disabled",
         ErrorKind::InvalidArgument,
         "let volumes have sizes: laz pool quota CONTEXT",
     ),
-    (
+    Reason::new(
         "Failed to get trusted.gfid",
         ErrorKind::NotFound,
         "make the directory first",
     ),
-    (
+    Reason::new(
         "'force'",
         ErrorKind::InvalidArgument,
         "take other bricks, or say force=true if that is meant",
     ),
-    (
+    Reason::new(
         "already part of a volume",
         ErrorKind::AlreadyExists,
         "take other bricks: these belong to a volume, or did",
     ),
-    (
+    Reason::new(
         "nother transaction is in progress",
         ErrorKind::Busy,
         "try it again in a moment",
     ),
-    (
+    Reason::new(
         "already exists",
         ErrorKind::AlreadyExists,
         "look at what is there: laz pool status CONTEXT",
     ),
-    (
+    Reason::new(
         "does not exist",
         ErrorKind::NotFound,
         "check the name; a volume is made by laz pool create CONTEXT",
     ),
-    (
+    Reason::new(
         "elf-heal daemon is not running",
         ErrorKind::Unreachable,
         "start the volume's daemons: laz pool start CONTEXT force=true",
     ),
-    (
+    Reason::new(
         "elf-heal-daemon is disabled",
         ErrorKind::InvalidArgument,
         "enable it on a server: gluster volume heal VOLUME enable",
@@ -237,15 +238,12 @@ fn explain(what: &str, said: &str) -> Error {
     } else {
         said
     };
-    let known = REASONS.iter().find(|(says, ..)| said.contains(says));
-    let (kind, remedy) = known.map_or(
-        (
-            ErrorKind::Internal,
-            "look at the log of glusterd on the server, and at laz pool status CONTEXT",
-        ),
-        |(_, kind, remedy)| (*kind, *remedy),
-    );
-    Error::new(kind, what).cause(said).remedy(remedy)
+    match Reason::of(REASONS, said.lines()) {
+        Some((reason, _)) => reason.error(what, said),
+        None => Error::internal(what)
+            .cause(said)
+            .remedy("look at the log of glusterd on the server, and at laz pool status CONTEXT"),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use lazarette_plugin::reasons::Reason;
 use lazarette_plugin::{Error, ErrorKind};
 
 /// A line of the log.
@@ -18,7 +19,7 @@ pub(crate) struct Line<'a> {
 }
 
 /// The lines that have a level; the description of the volume, which has none, is left out.
-pub(crate) fn lines(log: &str) -> impl Iterator<Item = Line<'_>> {
+pub(crate) fn lines(log: &str) -> impl Iterator<Item = Line<'_>> + Clone {
     log.lines().filter_map(line)
 }
 
@@ -47,66 +48,54 @@ fn line(text: &str) -> Option<Line<'_>> {
     })
 }
 
-/// What a message means.
-struct Reason {
-    /// A part of the message.
-    says: &'static str,
-    kind: ErrorKind,
-    remedy: &'static str,
-}
-
-const fn reason(says: &'static str, kind: ErrorKind, remedy: &'static str) -> Reason {
-    Reason { says, kind, remedy }
-}
-
 /// In the order in which they are looked for.
 const REASONS: &[Reason] = &[
-    reason(
+    Reason::new(
         "failed to fetch volume file",
         ErrorKind::NotFound,
         "check the volume's name: gluster volume list on a server",
     ),
-    reason(
+    Reason::new(
         "subdirectory for mount",
         ErrorKind::NotFound,
         "make the directory in the volume, or leave subdirectory out",
     ),
-    reason(
+    Reason::new(
         "remote-error=Authentication failed",
         ErrorKind::PermissionDenied,
         "let this host's address in: gluster volume set VOLUME auth.allow …",
     ),
-    reason(
+    Reason::new(
         "DNS resolution failed",
         ErrorKind::Unreachable,
         "check the servers' names and this host's name server; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "cannot open /dev/fuse",
         ErrorKind::Internal,
         "this host's kernel has no FUSE, or the storage container lacks /dev/fuse: load the module fuse (laz doctor)",
     ),
-    reason(
+    Reason::new(
         "failed to get the port number for remote subvolume",
         ErrorKind::Unreachable,
         "start the volume or its bricks: gluster volume status on a server; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "All subvolumes are down",
         ErrorKind::Unreachable,
         "start the volume or its bricks: gluster volume status on a server; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Exhausted all volfile servers",
         ErrorKind::Unreachable,
         "check the servers and the network; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "failed to connect with remote-host",
         ErrorKind::Unreachable,
         "check the servers and the network; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Operation not permitted",
         ErrorKind::PermissionDenied,
         "check that the storage container has the capability SYS_ADMIN",
@@ -116,13 +105,8 @@ const REASONS: &[Reason] = &[
 /// Why the mount of `source` failed, by what its client wrote and did (`how`: `exit status 1`).
 pub(crate) fn explain(log: &str, how: &str, source: &str) -> Error {
     let what = format!("cannot mount {source}");
-    let known = REASONS
-        .iter()
-        .find_map(|r| Some((r, lines(log).find(|l| l.text.contains(r.says))?)));
-    if let Some((reason, line)) = known {
-        return Error::new(reason.kind, what)
-            .cause(without_translator(line.text))
-            .remedy(reason.remedy);
+    if let Some((reason, text)) = Reason::of(REASONS, lines(log).map(|l| l.text)) {
+        return reason.error(what, without_translator(text));
     }
     let worst = lines(log).filter(|l| "EC".contains(l.level)).last();
     match worst {

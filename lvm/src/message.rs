@@ -1,123 +1,112 @@
 //! What the messages of LVM's tools mean: a typed error with the reason and a remedy.
 
 use lazarette_plugin::command::{CommandError, Exit, Failure};
+use lazarette_plugin::reasons::Reason;
 use lazarette_plugin::{Error, ErrorKind};
-
-/// What a message means.
-struct Reason {
-    /// A part of the message.
-    says: &'static str,
-    kind: ErrorKind,
-    remedy: &'static str,
-}
-
-const fn reason(says: &'static str, kind: ErrorKind, remedy: &'static str) -> Reason {
-    Reason { says, kind, remedy }
-}
 
 /// In the order in which they are looked for.
 const REASONS: &[Reason] = &[
-    reason(
+    Reason::new(
         "duplicate PV",
         ErrorKind::InvalidArgument,
         "take the copy away, or name the right ones by stable paths: devices: [/dev/disk/by-id/…]",
     ),
-    reason(
+    Reason::new(
         "while PVs are missing",
         ErrorKind::Unreachable,
         "plug the missing device in again, or give it up: laz pool repair CONTEXT",
     ),
-    reason(
+    Reason::new(
         "insufficient free space",
         ErrorKind::NoSpace,
         "remove volumes, or add a device: laz pool extend CONTEXT",
     ),
-    reason(
+    Reason::new(
         "Insufficient free space",
         ErrorKind::NoSpace,
         "remove volumes, or add a device: laz pool extend CONTEXT",
     ),
-    reason(
+    Reason::new(
         "Insufficient suitable",
         ErrorKind::NoSpace,
         "the layout needs room on several devices: add one (laz pool extend CONTEXT), or choose another type",
     ),
-    reason(
+    Reason::new(
         "is above threshold, new volumes are not allowed",
         ErrorKind::NoSpace,
         "extend the thin pool, or remove volumes or snapshots",
     ),
-    reason(
+    Reason::new(
         "Snapshot origin volumes can be resized only while inactive",
         ErrorKind::Busy,
         "remove its snapshots first: only thin volumes grow while they have some",
     ),
-    reason(
+    Reason::new(
         "contains a filesystem in use",
         ErrorKind::Busy,
         "stop what uses it; the host itself may have mounted it",
     ),
-    reason(
+    Reason::new(
         " in use",
         ErrorKind::Busy,
         "stop what uses it; the host itself may have mounted it",
     ),
-    reason(
+    Reason::new(
         "already exists in volume group",
         ErrorKind::AlreadyExists,
         "choose another name",
     ),
-    reason(
+    Reason::new(
         "A volume group called",
         ErrorKind::AlreadyExists,
         "choose another name",
     ),
-    reason(
+    Reason::new(
         "is exported",
         ErrorKind::Busy,
         "it was taken out of its machine on purpose: vgimport it first",
     ),
-    reason(
+    Reason::new(
         "with system ID",
         ErrorKind::PermissionDenied,
         "it belongs to another machine: change its system ID there (vgchange --systemid)",
     ),
-    reason(
+    Reason::new(
         "Failed to find logical volume",
         ErrorKind::NotFound,
         "laz scan and laz volume ls show what there is",
     ),
-    reason(
+    Reason::new(
         "not found",
         ErrorKind::NotFound,
         "check the name, and that all its devices are plugged in: laz scan",
     ),
-    reason(
+    Reason::new(
         "Manual repair required",
         ErrorKind::Internal,
         "repair the thin pool's metadata: lvconvert --repair (see docs/lvm.md)",
     ),
-    reason(
+    Reason::new(
         "target support missing",
         ErrorKind::Internal,
         "load the device mapper's modules on the host (laz doctor)",
     ),
-    reason(
+    Reason::new(
         "target(s) not detected",
         ErrorKind::Internal,
         "load the device mapper's modules on the host (laz doctor)",
     ),
-    reason(
+    Reason::new(
         "device-mapper driver",
         ErrorKind::Internal,
         "load the module dm_mod on the host (laz doctor)",
     ),
-    reason(
+    Reason::new(
         "get lock",
         ErrorKind::Busy,
         "another LVM command holds the volume group; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Input/output error",
         ErrorKind::Unreachable,
         "look at the devices: laz status, dmesg",
@@ -149,13 +138,8 @@ pub(crate) fn explain(failed: &CommandError, what: &str) -> Error {
 
 /// What a program's messages mean.
 pub(crate) fn explain_text(said: &str, what: &str) -> Error {
-    let found = REASONS
-        .iter()
-        .find_map(|r| Some((r, said.lines().find(|l| l.contains(r.says))?)));
-    match found {
-        Some((reason, line)) => Error::new(reason.kind, what)
-            .cause(line.trim())
-            .remedy(reason.remedy),
+    match Reason::of(REASONS, said.lines()) {
+        Some((reason, line)) => reason.error(what, line),
         None => {
             let cause = match last_line(said) {
                 "" => "the program failed without a word",

@@ -4,6 +4,7 @@
 //! or the server's. Here such a line becomes a typed error with the reason and a remedy.
 
 use lazarette_plugin::command::{CommandError, Failure};
+use lazarette_plugin::reasons::Reason;
 use lazarette_plugin::{Error, ErrorKind};
 
 use crate::values::Version;
@@ -44,126 +45,115 @@ pub(crate) enum Next {
     Only3,
 }
 
-/// What a message means.
-struct Reason {
-    /// A part of the message.
-    says: &'static str,
-    kind: ErrorKind,
-    next: Next,
-    remedy: &'static str,
-}
-
-const fn reason(says: &'static str, kind: ErrorKind, remedy: &'static str) -> Reason {
-    Reason {
-        says,
-        kind,
-        next: Next::None,
-        remedy,
-    }
-}
+/// By what messages mean, which other version of the protocol may do better: of all others, none.
+/// An NFS 4 server of another pseudo root may have the export for NFS 3 only.
+const NEXT: &[(&str, Next)] = &[
+    (VERSION, Next::Any),
+    (PROTOCOL, Next::Any),
+    (NO_EXPORT, Next::Only3),
+];
+const VERSION: &str = "requested NFS version or transport protocol is not supported";
+const PROTOCOL: &str = "Protocol not supported";
+const NO_EXPORT: &str = "reason given by server: No such file or directory";
 
 /// In the order in which they are looked for.
 const REASONS: &[Reason] = &[
-    Reason {
-        says: "requested NFS version or transport protocol is not supported",
-        kind: ErrorKind::NotFound,
-        next: Next::Any,
-        remedy: "ask the server's administrator for this version, or set vers and proto to what it has",
-    },
-    Reason {
-        says: "Protocol not supported",
-        kind: ErrorKind::NotFound,
-        next: Next::Any,
-        remedy: "ask the server's administrator for this version, or set vers and proto to what it has",
-    },
-    // An NFS 4 server of another pseudo root may have the export for NFS 3 only.
-    Reason {
-        says: "reason given by server: No such file or directory",
-        kind: ErrorKind::NotFound,
-        next: Next::Only3,
-        remedy: "check the export's path: showmount -e SERVER, or exportfs -v on the server",
-    },
-    reason(
+    Reason::new(
+        VERSION,
+        ErrorKind::NotFound,
+        "ask the server's administrator for this version, or set vers and proto to what it has",
+    ),
+    Reason::new(
+        PROTOCOL,
+        ErrorKind::NotFound,
+        "ask the server's administrator for this version, or set vers and proto to what it has",
+    ),
+    Reason::new(
+        NO_EXPORT,
+        ErrorKind::NotFound,
+        "check the export's path: showmount -e SERVER, or exportfs -v on the server",
+    ),
+    Reason::new(
         "access denied by server",
         ErrorKind::PermissionDenied,
         "check that the server exports it to this host's address, and sec",
     ),
-    reason(
+    Reason::new(
         "reason given by server: Permission denied",
         ErrorKind::PermissionDenied,
         "check that the server exports it to this host's address, and sec",
     ),
-    reason(
+    Reason::new(
         "Failed to resolve server",
         ErrorKind::Unreachable,
         "check the server's name and this host's name server; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "rpc.statd is not running",
         ErrorKind::Internal,
         "look at laz logs CONTEXT for why rpc.statd did not start, or set nolock",
     ),
-    reason(
+    Reason::new(
         "security flavor",
         ErrorKind::PermissionDenied,
         "set sec to a flavour that the server offers",
     ),
-    reason(
+    Reason::new(
         "mount point",
         ErrorKind::Internal,
         "please report this with laz logs CONTEXT",
     ),
-    reason(
+    Reason::new(
         "Stale file handle",
         ErrorKind::Stale,
         "the server forgot the export: exportfs -ra there; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "is busy or already mounted",
         ErrorKind::Busy,
         "another context mounts the same export with other options: use the same, or nosharecache",
     ),
-    reason(
+    Reason::new(
         "an incorrect mount option was specified",
         ErrorKind::InvalidArgument,
         "this host's kernel does not know one of the options: leave out the newest",
     ),
-    reason(
+    Reason::new(
         "No such device",
         ErrorKind::Internal,
         "this host's kernel has no NFS client: load the modules nfs and nfsv4 (laz doctor)",
     ),
-    reason(
+    Reason::new(
         "Operation not permitted",
         ErrorKind::PermissionDenied,
         "the storage container may not mount, or the server refuses this host's port",
     ),
-    reason(
+    Reason::new(
         "Connection refused",
         ErrorKind::Unreachable,
         "start the NFS server, or check port; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "timed out",
         ErrorKind::Unreachable,
         "check the network and the server; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "No route to host",
         ErrorKind::Unreachable,
         "check the network and the server's firewall; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Network is unreachable",
         ErrorKind::Unreachable,
         "check this host's network; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Program not registered",
         ErrorKind::Unreachable,
         "start mountd on the server, or use NFS 4; it is tried again by itself",
     ),
-    reason(
+    Reason::new(
         "Input/output error",
         ErrorKind::Unreachable,
         "look at the server's log; it is tried again by itself",
@@ -201,21 +191,28 @@ pub(crate) fn explain(failed: &CommandError, source: &str, version: Version) -> 
 }
 
 fn explain_message(stderr: &str, what: String) -> Rejection {
-    let found = REASONS.iter().find(|r| stderr.contains(r.says));
-    let said = found
-        .and_then(|r| stderr.lines().find(|l| l.contains(r.says)))
-        .unwrap_or_else(|| stderr.lines().rfind(|l| !l.trim().is_empty()).unwrap_or(""));
-    let cause = match without_program(said) {
+    let found = Reason::of(REASONS, stderr.lines());
+    let said = match found {
+        Some((_, line)) => without_program(line),
+        None => last_line(stderr),
+    };
+    let cause = match said {
         "" => "the mount program failed without a word",
         said => said,
     };
-    let (kind, next, remedy) = found.map_or(
-        (ErrorKind::Internal, Next::None, "look at laz logs CONTEXT"),
-        |r| (r.kind, r.next, r.remedy),
-    );
+    let Some((reason, _)) = found else {
+        let error = Error::internal(what)
+            .cause(cause)
+            .remedy("look at laz logs CONTEXT");
+        return Rejection {
+            error,
+            next: Next::None,
+        };
+    };
+    let next = NEXT.iter().find(|(says, _)| *says == reason.says);
     Rejection {
-        error: Error::new(kind, what).cause(cause).remedy(remedy),
-        next,
+        error: reason.error(what, cause),
+        next: next.map_or(Next::None, |(_, next)| *next),
     }
 }
 

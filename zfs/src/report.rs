@@ -4,208 +4,197 @@
 //! lines become a typed error with the reason and a remedy.
 
 use lazarette_plugin::command::{CommandError, Failure};
+use lazarette_plugin::reasons::Reason;
 use lazarette_plugin::{Error, ErrorKind};
-
-/// What a message means.
-struct Reason {
-    /// A part of the message.
-    says: &'static str,
-    kind: ErrorKind,
-    remedy: &'static str,
-}
-
-const fn reason(says: &'static str, kind: ErrorKind, remedy: &'static str) -> Reason {
-    Reason { says, kind, remedy }
-}
 
 /// In the order in which they are looked for.
 const REASONS: &[Reason] = &[
-    reason(
+    Reason::new(
         "I/O is currently suspended",
         ErrorKind::Unreachable,
         "bring its devices back, then run laz pool clear CONTEXT",
     ),
-    reason(
+    Reason::new(
         "previously in use from another system",
         ErrorKind::PermissionDenied,
         "export it there (zpool export); if that machine is gone for good, set force_import: true",
     ),
-    reason(
+    Reason::new(
         "currently imported",
         ErrorKind::Busy,
         "export it there (zpool export): importing it twice destroys it",
     ),
-    reason(
+    Reason::new(
         "use the form 'zpool import",
         ErrorKind::PermissionDenied,
         "look at laz scan for what is wrong with the pool",
     ),
-    reason(
+    Reason::new(
         "a pool with that name already exists",
         ErrorKind::AlreadyExists,
         "export the other pool of that name first",
     ),
-    reason(
+    Reason::new(
         "pool already exists",
         ErrorKind::AlreadyExists,
         "give the new pool another name",
     ),
-    reason(
+    Reason::new(
         "one or more devices is currently unavailable",
         ErrorKind::Unreachable,
         "attach the missing devices; laz scan shows which they are",
     ),
-    reason(
+    Reason::new(
         "no such pool or dataset",
         ErrorKind::Unreachable,
         "attach the missing devices; laz scan shows which they are",
     ),
-    reason(
+    Reason::new(
         "no such pool available",
         ErrorKind::NotFound,
         "check the devices; laz scan shows the pools that can be imported",
     ),
-    reason(
+    Reason::new(
         "pool is busy",
         ErrorKind::Busy,
         "something still uses one of its datasets: stop it first",
     ),
-    reason(
+    Reason::new(
         "device is too small",
         ErrorKind::InvalidArgument,
         "give it a device at least as large as the one it replaces",
     ),
-    reason(
+    Reason::new(
         "one or more vdevs refer to the same device",
         ErrorKind::InvalidArgument,
         "name each device once, by its path in /dev/disk/by-id",
     ),
-    reason(
+    Reason::new(
         "contains a filesystem",
         ErrorKind::AlreadyExists,
         "empty the device yourself, or let it be wiped: wipe: true",
     ),
-    reason(
+    Reason::new(
         "is part of",
         ErrorKind::AlreadyExists,
         "take a blank device, or let it be wiped: wipe: true",
     ),
-    reason(
+    Reason::new(
         "use '-f' to override",
         ErrorKind::InvalidArgument,
         "change what is named here: nothing is forced",
     ),
-    reason(
+    Reason::new(
         "dataset is busy",
         ErrorKind::Busy,
         "stop what uses it and try again",
     ),
-    reason(
+    Reason::new(
         "has dependent clones",
         ErrorKind::Busy,
         "remove the volumes that were cloned from it first",
     ),
-    reason(
+    Reason::new(
         "more recent snapshots or bookmarks exist",
         ErrorKind::Busy,
         "remove the later snapshots first, or clone this one",
     ),
-    reason(
+    Reason::new(
         "size is less than current used or reserved space",
         ErrorKind::InvalidArgument,
         "delete files first, or give it a larger size",
     ),
-    reason(
+    Reason::new(
         "is greater than available space",
         ErrorKind::NoSpace,
         "make room in the pool, or ask for less",
     ),
-    reason(
+    Reason::new(
         "out of space",
         ErrorKind::NoSpace,
         "remove volumes or snapshots, or add devices to the pool",
     ),
-    reason(
+    Reason::new(
         "No space left on device",
         ErrorKind::NoSpace,
         "remove volumes or snapshots, or add devices to the pool",
     ),
-    reason(
+    Reason::new(
         "dataset already exists",
         ErrorKind::AlreadyExists,
         "give it another name",
     ),
-    reason(
+    Reason::new(
         "dataset does not exist",
         ErrorKind::NotFound,
         "check its name: laz pool datasets CONTEXT",
     ),
-    reason(
+    Reason::new(
         "could not find any snapshots",
         ErrorKind::NotFound,
         "check its name: laz volume snapshots",
     ),
-    reason(
+    Reason::new(
         "Incorrect key provided",
         ErrorKind::PermissionDenied,
         "put the right key into the secret",
     ),
-    reason(
+    Reason::new(
         "Passphrase too short",
         ErrorKind::InvalidArgument,
         "put at least 8 characters into the secret",
     ),
-    reason(
+    Reason::new(
         "Raw key too",
         ErrorKind::InvalidArgument,
         "put exactly 32 bytes into the secret",
     ),
-    reason(
+    Reason::new(
         "Hex key too",
         ErrorKind::InvalidArgument,
         "put 64 hexadecimal digits into the secret",
     ),
-    reason(
+    Reason::new(
         "invalid property",
         ErrorKind::InvalidArgument,
         "zfsprops(7) and zpoolprops(7) list the properties",
     ),
-    reason(
+    Reason::new(
         "bad property",
         ErrorKind::InvalidArgument,
         "zfsprops(7) and zpoolprops(7) list the properties",
     ),
-    reason(
+    Reason::new(
         "must be",
         ErrorKind::InvalidArgument,
         "zfsprops(7) lists the values",
     ),
-    reason(
+    Reason::new(
         "currently scrubbing",
         ErrorKind::Busy,
         "laz status shows how far it is; stop it with stop=true",
     ),
-    reason(
+    Reason::new(
         "currently resilvering",
         ErrorKind::Busy,
         "laz status shows how far it is",
     ),
-    reason(
+    Reason::new(
         "there is no active scrub",
         ErrorKind::NotFound,
         "start one without stop",
     ),
-    reason(
+    Reason::new(
         "no such device in pool",
         ErrorKind::NotFound,
         "laz pool status CONTEXT lists the devices",
     ),
-    reason(
+    Reason::new(
         "no valid replicas",
         ErrorKind::Busy,
         "the data is on no other device: replace it first",
     ),
-    reason(
+    Reason::new(
         "permission denied",
         ErrorKind::PermissionDenied,
         "look at laz logs CONTEXT",
@@ -230,17 +219,16 @@ pub(crate) fn explain(failed: &CommandError, what: &str) -> Error {
 
 /// What a message means for `what`, which was to be done.
 pub(crate) fn explain_message(stderr: &str, what: &str) -> Error {
-    let found = REASONS.iter().find(|r| stderr.contains(r.says));
-    let (kind, remedy) = found.map_or((ErrorKind::Internal, "look at laz logs CONTEXT"), |r| {
-        (r.kind, r.remedy)
-    });
-    let said = condensed(stderr);
-    let cause = if said.is_empty() {
-        "the program failed without a word".to_owned()
-    } else {
-        said
+    let said = match condensed(stderr) {
+        said if said.is_empty() => "the program failed without a word".to_owned(),
+        said => said,
     };
-    Error::new(kind, what).cause(cause).remedy(remedy)
+    match Reason::of(REASONS, stderr.lines()) {
+        Some((reason, _)) => reason.error(what, &said),
+        None => Error::internal(what)
+            .cause(said)
+            .remedy("look at laz logs CONTEXT"),
+    }
 }
 
 /// Whether a message says that what it is about is not there.

@@ -62,6 +62,7 @@ pub mod directory;
 pub mod fuse;
 pub mod monitor;
 pub mod mount;
+pub mod reasons;
 pub mod turns;
 pub mod values;
 
