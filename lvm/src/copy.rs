@@ -33,7 +33,7 @@ impl Inner {
             self.same_size(&look, done, &volume.options)?;
             return Ok(Created::AlreadyExists);
         }
-        let (_, whole) = self.existing(time, &source.volume)?;
+        let whole = self.existing_in(time, &mut look, &source.volume)?;
         let bytes = whole.size;
         let from = match source.snapshot {
             None => whole,

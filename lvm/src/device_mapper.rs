@@ -12,6 +12,7 @@ use crate::encryption;
 use crate::group::Group;
 use crate::lvm::{Lvm, Time};
 use crate::message;
+use crate::report::Logical;
 
 /// A device of the device mapper.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,46 +25,70 @@ pub(crate) struct Mapped {
     open: bool,
 }
 
+/// Where the device mapper's nodes are.
+pub(crate) const NODES: &str = "/dev/mapper";
 /// Characters of a UUID without its dashes.
 const UUID: usize = 32;
 /// As many devices lie on top of each other at most: a snapshot of a raid in a cached pool.
 const LAYERS: usize = 8;
 
-/// What the device mapper and LVM say of a group at one moment.
-struct Sight {
+/// What the device mapper has of a group at one moment.
+pub(crate) struct Mapping {
+    prefix: String,
     mapped: Vec<Mapped>,
-    orphans: Vec<Mapped>,
     /// Names in `/dev/mapper` behind which there is nothing.
     stale: Vec<String>,
 }
 
-impl Sight {
-    fn of(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Self> {
+impl Mapping {
+    pub(crate) fn of(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Self> {
         let prefix = prefix_of(&group.uuid);
-        let nodes = names_in(Path::new("/dev/mapper"));
-        // In this order: a logical volume is known before it is mapped, and mapped before it has
-        // a node.
+        let nodes = names_in(&lvm.nodes);
+        // In this order: it is mapped before it has a node.
         let mut mapped = list(lvm, time)?;
         let stale = stale(nodes, &group.name, &mapped);
         mapped.retain(|m| m.uuid.starts_with(&prefix));
-        let logicals = lvm.logicals(time, &group.name)?;
-        let known = logicals.iter().map(|l| plain(&l.uuid)).collect();
         Ok(Self {
-            orphans: orphans(&mapped, &prefix, &known),
+            prefix,
             mapped,
             stale,
         })
     }
 
-    fn is_suspended(&self) -> bool {
-        self.mapped.iter().any(|m| m.suspended)
+    /// The same beside what LVM says. That must have been asked later: a logical volume is known
+    /// before it is mapped.
+    pub(crate) fn beside(self, logicals: &[Logical]) -> Sight {
+        let known = logicals.iter().map(|l| plain(&l.uuid)).collect();
+        Sight {
+            orphans: orphans(&self.mapped, &self.prefix, &known),
+            mapped: self.mapped,
+            stale: self.stale,
+        }
     }
 }
 
-/// Whether there is something that a killed command has left, or that one at work has now.
-pub(crate) fn is_untidy(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<bool> {
-    let sight = Sight::of(lvm, time, group)?;
-    Ok(sight.is_suspended() || !sight.orphans.is_empty() || !sight.stale.is_empty())
+/// What the device mapper and LVM say of a group at one moment.
+pub(crate) struct Sight {
+    mapped: Vec<Mapped>,
+    orphans: Vec<Mapped>,
+    stale: Vec<String>,
+}
+
+impl Sight {
+    fn of(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Self> {
+        let mapping = Mapping::of(lvm, time, group)?;
+        let logicals = lvm.logicals(time, &group.name)?;
+        Ok(mapping.beside(&logicals))
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.mapped.iter().any(|m| m.suspended)
+    }
+
+    /// Whether there is something that a killed command has left, or that one at work has now.
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.is_suspended() || !self.orphans.is_empty() || !self.stale.is_empty()
+    }
 }
 
 /// Sets right what a killed command has left: devices that are suspended, which makes all I/O
@@ -131,7 +156,7 @@ pub(crate) fn is_active(lvm: &Lvm, time: Time<'_>, uuid: &str) -> Result<bool> {
 pub(crate) fn encrypted(lvm: &Lvm, time: Time<'_>, group: &Group) -> Result<Vec<String>> {
     let prefix = prefix_of(&group.uuid);
     let lies_on_group = |name: &str| {
-        let Ok(node) = fs::canonicalize(Path::new("/dev/mapper").join(name)) else {
+        let Ok(node) = fs::canonicalize(Path::new(NODES).join(name)) else {
             return false;
         };
         let number = fs::metadata(node).map(|m| m.rdev()).unwrap_or_default();
@@ -192,10 +217,15 @@ fn orphans(mapped: &[Mapped], prefix: &str, known: &BTreeSet<String>) -> Vec<Map
 
 /// Those of `nodes` that are called as our logical volumes in `group` are, and are not mapped.
 fn stale(mut nodes: Vec<String>, group: &str, mapped: &[Mapped]) -> Vec<String> {
-    // The device mapper's names have the dashes of their parts twice.
-    let ours = format!("{}-lz", group.replace('-', "--"));
+    let ours = name_of(group, "lz");
     nodes.retain(|node| node.starts_with(&ours) && !mapped.iter().any(|m| m.name == *node));
     nodes
+}
+
+/// What a logical volume is called there: with the dashes of both names twice.
+pub(crate) fn name_of(group: &str, logical: &str) -> String {
+    let [group, logical] = [group, logical].map(|name| name.replace('-', "--"));
+    format!("{group}-{logical}")
 }
 
 fn names_in(directory: &Path) -> Vec<String> {

@@ -41,8 +41,8 @@ fn mapping(id: VolumeId) -> String {
     format!("{PREFIX}{id}")
 }
 
-fn node(id: VolumeId) -> PathBuf {
-    Path::new("/dev/mapper").join(mapping(id))
+fn node(inner: &Inner, id: VolumeId) -> PathBuf {
+    inner.lvm.nodes.join(mapping(id))
 }
 
 fn read(key: &SecretName) -> Result<Vec<u8>> {
@@ -107,7 +107,7 @@ pub(crate) fn open(
             .cause("the volume does not say which key opens it")
             .remedy("set key: NAME, a file in /etc/lazarette/secrets/CONTEXT"));
     };
-    let opened = node(id);
+    let opened = node(inner, id);
     if opened.exists() {
         return Ok(opened);
     }
@@ -153,7 +153,7 @@ pub(crate) fn resize(inner: &Inner, time: Time<'_>, id: VolumeId, key: &SecretNa
 
 /// Closes the volume's encrypted device, if it is open.
 pub(crate) fn close(inner: &Inner, time: Time<'_>, id: VolumeId) -> Result<()> {
-    if !node(id).exists() {
+    if !node(inner, id).exists() {
         return Ok(());
     }
     close_mapping(&inner.lvm.programs, time, &mapping(id))

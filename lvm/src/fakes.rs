@@ -52,6 +52,11 @@ pub(crate) fn row(name: &str, tags: &str, more: &[(&str, &str)]) -> Value {
         "lv_suspended": "0", "lv_merging": "0", "lv_snapshot_invalid": "0",
         "lv_permissions": "writeable", "cache_mode": "", "cache_dirty_blocks": "",
     });
+    // lvs(8) tells the columns of the group with each row.
+    let groups: Value = serde_json::from_str(include_str!("../fixtures/vgs.json")).unwrap();
+    for (column, value) in groups["report"][0]["vg"][0].as_object().unwrap() {
+        row[column.as_str()] = value.clone();
+    }
     for (column, value) in more {
         row[*column] = json!(value);
     }
@@ -83,7 +88,7 @@ impl Container {
     fn program(&self, name: &str, script: &str) -> PathBuf {
         let program = self.path(name);
         let directory = self.directory.path().display();
-        let text = format!("#!/bin/sh\ncd {directory}\n{script}\n");
+        let text = format!("#!/bin/sh\ncd {directory}\necho \"{name} $1\" >> starts\n{script}\n");
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         program
@@ -92,7 +97,13 @@ impl Container {
     /// The context's inside, with tools that only note what they are to do.
     pub(crate) fn inner(&self, config: Value) -> Inner {
         let notes = "echo \"$(basename \"$0\") $*\" >> calls";
-        let lvm = format!("case $1 in lvs|vgs|pvs) exec cat $1.json;; esac\n{notes}");
+        // Of an lvcreate comes a node at least, as of LVM's own.
+        let node = "while [ \"$1\" != -- ]; do [ \"$1\" != --name ] || name=$2; shift; done
+            echo > \"nodes/${2%%/*}-$(echo \"$name\" | sed 's/-/--/g')\"";
+        let lvm = format!(
+            "case $1 in lvs|vgs|pvs) exec cat $1.json;; esac\n{notes}\n\
+             case $1 in lvcreate) {node};; esac"
+        );
         let noting = |name: &str| self.program(name, notes);
         let programs = Programs {
             lvm: self.program("lvm", &lvm),
@@ -100,6 +111,7 @@ impl Container {
             mkfs_ext4: noting("mkfs.ext4"),
             mkfs_xfs: noting("mkfs.xfs"),
             cryptsetup: noting("cryptsetup"),
+            dmsetup: self.program("dmsetup", ""),
             dd: noting("dd"),
             // flock --exclusive --no-fork -- FILE COMMAND…
             flock: self.program("flock", "shift 4\nexec \"$@\""),
@@ -108,10 +120,14 @@ impl Container {
         let group = report::groups(include_str!("../fixtures/vgs.json"))
             .unwrap()
             .remove(0);
+        let nodes = self.path("nodes");
+        fs::create_dir_all(&nodes).unwrap();
+        let mut lvm = Lvm::new(programs, &self.path("settings"));
+        lvm.nodes = nodes;
         Inner {
             host: Host::new(Arc::new(Listener::default()), self.path("mounts")),
             config: serde_json::from_value(config).unwrap(),
-            lvm: Lvm::new(programs, &self.path("settings")),
+            lvm,
             group: Group {
                 name: group.name,
                 uuid: group.uuid,
@@ -128,7 +144,19 @@ impl Container {
 
     /// What changed something, in order.
     pub(crate) fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        self.lines("calls")
+    }
+
+    /// All programs that were started since the last time this was asked, in order, with the first
+    /// word of each.
+    pub(crate) fn starts(&self) -> Vec<String> {
+        let starts = self.lines("starts");
+        self.set("starts", "");
+        starts
+    }
+
+    fn lines(&self, file: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(file)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 }

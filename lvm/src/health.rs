@@ -9,11 +9,12 @@ use lazarette_plugin::monitor::{Look, Monitor};
 use lazarette_plugin::{Activity, Capacity, Health, HealthState, Level, Result, VolumeHealth};
 
 use crate::context::Inner;
+use crate::device_mapper::{self, Mapping};
 use crate::lvm::Time;
 use crate::options::Autoextend;
 use crate::report::{Group, Logical};
 use crate::values::{DevicePath, readable};
-use crate::{device_mapper, devices, group, stamp};
+use crate::{devices, group, stamp};
 
 /// Between two looks at a group that is well, and at any other.
 const CALM: Duration = Duration::from_secs(10);
@@ -75,21 +76,22 @@ fn look(inner: &Inner, course: &mut Course) -> Health {
 }
 
 fn observe(inner: &Inner, time: Time<'_>, course: &mut Course) -> Result<Health> {
-    let groups = inner.lvm.groups(time)?;
-    let Some(group) = groups.into_iter().find(|g| g.uuid == inner.group.uuid) else {
-        let why = format!(
-            "all devices of the volume group {} are gone",
-            inner.group.name
-        );
+    let (name, uuid) = (&inner.group.name, &inner.group.uuid);
+    let mapping = Mapping::of(&inner.lvm, time, &inner.group)?;
+    let Some((group, mut logicals)) = inner.lvm.whole(time, name, uuid)? else {
+        let why = format!("all devices of the volume group {name} are gone");
         return Ok(Health::because(HealthState::Faulted, why));
     };
     let missing = missing(inner, time, &group)?;
     if course.incomplete && missing.is_empty() {
         group::reunite(&inner.lvm, &inner.host, time, &inner.group)?;
     }
+    if course.incomplete || group.missing > 0 {
+        // What was just taken back is to be seen.
+        logicals = inner.lvm.logicals(time, name)?;
+    }
     course.incomplete = !missing.is_empty();
-    let logicals = inner.lvm.logicals(time, &inner.group.name)?;
-    let untidy = device_mapper::is_untidy(&inner.lvm, time, &inner.group)?;
+    let untidy = mapping.beside(&logicals).is_untidy();
     course.left = None;
     if untidy && course.untidy {
         let tidied = device_mapper::tidy(&inner.lvm, &inner.host, time, &inner.group);

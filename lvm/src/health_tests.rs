@@ -1,6 +1,8 @@
 use super::*;
+use crate::fakes::{Container, row};
 use crate::report;
 use lazarette_plugin::VolumeId;
+use lazarette_plugin::serde_json::json;
 
 fn group() -> Group {
     report::groups(include_str!("../fixtures/vgs.json"))
@@ -140,4 +142,14 @@ fn a_cache_is_shown_with_its_mode_and_how_much_it_holds() {
     assert_eq!(shown, [("cache", Some(0.25))]);
     let detail = health.activities[0].detail.as_deref();
     assert_eq!(detail, Some("lz-1: writeback, 7 blocks to be written back"));
+}
+
+#[test]
+fn a_look_at_a_group_that_is_well_starts_two_programs() {
+    let container = Container::new(&[row("home", "", &[])]);
+    let inner = container.inner(json!({"volume_group": "fast"}));
+    let mut course = Course::default();
+    let health = look(&inner, &mut course);
+    assert_eq!(health.state, HealthState::Healthy, "{health:?}");
+    assert_eq!(container.starts(), ["dmsetup info", "lvm lvs"]);
 }

@@ -8,6 +8,7 @@ use std::{fs, io};
 use lazarette_plugin::command::Command;
 use lazarette_plugin::{Call, Error, Result};
 
+use crate::device_mapper;
 use crate::message;
 use crate::programs::Programs;
 use crate::report::{self, Group, Logical, Physical};
@@ -40,6 +41,8 @@ impl Time<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Lvm {
     pub(crate) programs: Programs,
+    /// The directory of the device mapper's nodes.
+    pub(crate) nodes: PathBuf,
     directory: PathBuf,
 }
 
@@ -97,6 +100,7 @@ impl Lvm {
     pub(crate) fn new(programs: Programs, directory: &Path) -> Self {
         Self {
             programs,
+            nodes: device_mapper::NODES.into(),
             directory: directory.to_owned(),
         }
     }
@@ -180,6 +184,29 @@ impl Lvm {
     pub(crate) fn logicals(&self, time: Time<'_>, group: &str) -> Result<Vec<Logical>> {
         let reported = self.report(time, "lvs", Logical::COLUMNS, &["-a", "--", group])?;
         report::logicals(&reported)
+    }
+
+    /// The group of that name and UUID and its logical volumes, with their parts; `None` if there is
+    /// no such group.
+    pub(crate) fn whole(
+        &self,
+        time: Time<'_>,
+        name: &str,
+        uuid: &str,
+    ) -> Result<Option<(Group, Vec<Logical>)>> {
+        let columns = format!("{},{}", Logical::COLUMNS, Group::COLUMNS);
+        let reported = self.report(time, "lvs", &columns, &["-a", "--", name])?;
+        if let Some(whole) = report::whole(&reported, uuid)? {
+            return Ok(Some(whole));
+        }
+        // It has no logical volume, or is gone: both look the same.
+        let group = self.groups(time)?.into_iter().find(|g| g.uuid == uuid);
+        Ok(group.map(|group| (group, Vec::new())))
+    }
+
+    /// The node of a logical volume, as LVM names it.
+    pub(crate) fn node(&self, group: &str, name: &str) -> PathBuf {
+        self.nodes.join(device_mapper::name_of(group, name))
     }
 }
 

@@ -140,20 +140,21 @@ impl Logical {
 /// # Errors
 /// `Internal` if it is no report, or lacks a column.
 pub fn groups(json: &str) -> Result<Vec<Group>> {
-    let group = |row: &Row| {
-        Ok(Group {
-            name: row.text("vg_name")?,
-            uuid: row.text("vg_uuid")?,
-            size: row.number("vg_size")?,
-            free: row.number("vg_free")?,
-            extent: row.number("vg_extent_size")?,
-            missing: row.number("vg_missing_pv_count")?,
-            exported: row.flag("vg_exported")?,
-            lock_type: row.text("vg_lock_type")?,
-            system_id: row.text("vg_systemid")?,
-        })
-    };
     rows(json, "vg")?.iter().map(group).collect()
+}
+
+fn group(row: &Row) -> Result<Group> {
+    Ok(Group {
+        name: row.text("vg_name")?,
+        uuid: row.text("vg_uuid")?,
+        size: row.number("vg_size")?,
+        free: row.number("vg_free")?,
+        extent: row.number("vg_extent_size")?,
+        missing: row.number("vg_missing_pv_count")?,
+        exported: row.flag("vg_exported")?,
+        lock_type: row.text("vg_lock_type")?,
+        system_id: row.text("vg_systemid")?,
+    })
 }
 
 /// The physical volumes of a report.
@@ -182,6 +183,25 @@ pub fn physicals(json: &str) -> Result<Vec<Physical>> {
 /// `Internal` if it is no report, or lacks a column.
 pub fn logicals(json: &str) -> Result<Vec<Logical>> {
     rows(json, "lv")?.iter().map(logical).collect()
+}
+
+/// The logical volumes of the volume group with that UUID, and itself, of a report that has the
+/// group's columns with each logical volume. `None` if there is no logical volume of it.
+///
+/// # Errors
+/// `Internal` if it is no report, or lacks a column.
+pub fn whole(json: &str, uuid: &str) -> Result<Option<(Group, Vec<Logical>)>> {
+    let mut rows = rows(json, "lv")?.into_iter().peekable();
+    let Some(first) = rows.peek() else {
+        return Ok(None);
+    };
+    // All of them are of the group whose name was asked for, which may be another one's now.
+    let group = group(first)?;
+    if group.uuid != uuid {
+        return Ok(None);
+    }
+    let all = rows.map(|row| logical(&row)).collect::<Result<_>>()?;
+    Ok(Some((group, all)))
 }
 
 fn logical(row: &Row) -> Result<Logical> {

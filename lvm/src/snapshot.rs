@@ -129,7 +129,11 @@ impl Inner {
             let snapshot = snapshot.ok_or_else(|| self.no_snapshot(&found, id))?;
             self.refuse_open(&found)?;
             self.replace(time, &look, volume, &found, &snapshot)?;
-            return self.keep_size(time, volume, &found);
+            // A branch is as large as what it is one of.
+            return match snapshot.size < found.size {
+                true => self.keep_size(time, volume, &found),
+                false => Ok(()),
+            };
         }
         match &snapshot {
             None if !resumed => return Err(self.no_snapshot(&found, id)),
@@ -235,21 +239,20 @@ impl Inner {
                     .run(time, &what, &["lvconvert", "--merge", "--yes", "--", &full])?;
             }
         }
-        self.await_merge(call, volume, id)?;
-        let (look, found) = self.existing(time, volume)?;
+        let (look, found) = self.await_merge(call, volume, id)?;
         if look.tagged(&stamp::of_snapshot(id)).is_none() {
             self.take(time, &look, volume, &found, id)?;
         }
         self.tag(time, &found.name, &[], &[&mark])
     }
 
-    /// Waits until nothing is merged into the volume any more.
+    /// Waits until nothing is merged into the volume any more. The group and the volume then.
     fn await_merge(
         &self,
         call: &Call,
         volume: &Volume<VolumeOptions>,
         id: SnapshotId,
-    ) -> Result<()> {
+    ) -> Result<(Look, Logical)> {
         let time = Time::Of(call);
         loop {
             let (look, found) = self.existing(time, volume)?;
@@ -257,7 +260,7 @@ impl Inner {
                 .tagged(&stamp::of_snapshot(id))
                 .is_some_and(|l| l.merging);
             if !merging && !found.merging {
-                return Ok(());
+                return Ok((look, found));
             }
             call.check()?;
             let full = self.full(&found.name);

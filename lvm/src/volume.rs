@@ -46,13 +46,11 @@ impl Look {
 impl Inner {
     /// Looks at the group.
     pub(crate) fn look(&self, time: Time<'_>) -> Result<Look> {
-        let groups = self.lvm.groups(time)?;
-        let group = groups.into_iter().find(|g| g.uuid == self.group.uuid);
-        let group = group.ok_or_else(|| {
-            Error::not_found(format!("the volume group {} is gone", self.group.name))
+        let (name, uuid) = (&self.group.name, &self.group.uuid);
+        let (group, all) = self.lvm.whole(time, name, uuid)?.ok_or_else(|| {
+            Error::not_found(format!("the volume group {name} is gone"))
                 .remedy("plug its devices in again; laz status shows what is missing")
         })?;
-        let all = self.lvm.logicals(time, &self.group.name)?;
         Ok(Look { group, all })
     }
 
@@ -94,8 +92,19 @@ impl Inner {
         volume: &Volume<VolumeOptions>,
     ) -> Result<(Look, Logical)> {
         let mut look = self.look(time)?;
-        let Some(found) = self.find(time, &mut look, volume)? else {
-            return Err(self.absent(&look, volume));
+        let found = self.existing_in(time, &mut look, volume)?;
+        Ok((look, found))
+    }
+
+    /// Like [`existing`](Self::existing), without looking.
+    pub(crate) fn existing_in(
+        &self,
+        time: Time<'_>,
+        look: &mut Look,
+        volume: &Volume<VolumeOptions>,
+    ) -> Result<Logical> {
+        let Some(found) = self.find(time, look, volume)? else {
+            return Err(self.absent(look, volume));
         };
         if volume.options.logical_volume.is_none() && !found.has_tag(stamp::READY) {
             let what = format!(
@@ -106,7 +115,7 @@ impl Inner {
                 .cause("its making was interrupted")
                 .remedy("it is made again by itself; or remove the volume"));
         }
-        Ok((look, found))
+        Ok(found)
     }
 
     fn absent(&self, look: &Look, volume: &Volume<VolumeOptions>) -> Error {
@@ -140,17 +149,21 @@ impl Inner {
                 return Ok(Created::AlreadyExists);
             }
             call.progress("finishing what was interrupted", None);
-            self.fill(time, volume, &found)?;
+            self.ensure_active(time, &found)?;
+            self.fill(time, volume, &found.node)?;
             return Ok(Created::Created);
         }
         if options.logical_volume.is_some() {
             return Err(self.absent(&look, volume));
         }
         self.allocate(time, &look, volume, &[])?;
-        look = self.look(time)?;
-        let made = self.find(time, &mut look, volume)?;
-        let made = made.ok_or_else(|| self.absent(&look, volume))?;
-        self.fill(time, volume, &made)?;
+        // What lvcreate has made is active.
+        let name = stamp::name_of_volume(volume.id);
+        let node = self.lvm.node(&self.group.name, &name);
+        if !node.exists() {
+            self.activate(time, &name)?;
+        }
+        self.fill(time, volume, &node)?;
         Ok(Created::Created)
     }
 
@@ -232,21 +245,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Puts a file system on a logical volume that was made for `volume` and has none yet.
+    /// Puts a file system on the active logical volume that was made for `volume` and has none yet.
     pub(crate) fn fill(
         &self,
         time: Time<'_>,
         volume: &Volume<VolumeOptions>,
-        found: &Logical,
+        node: &Path,
     ) -> Result<()> {
-        self.ensure_active(time, found)?;
         let options = &volume.options;
         let device = match &options.key {
-            Some(key) => encryption::make(self, time, volume.id, &found.node, key)?,
-            None => found.node.clone(),
+            Some(key) => encryption::make(self, time, volume.id, node, key)?,
+            None => node.to_owned(),
         };
         make::file_system(&self.lvm.programs, time, &device, options)?;
-        self.tag(time, &found.name, &[stamp::READY], &[])
+        let name = stamp::name_of_volume(volume.id);
+        self.tag(time, &name, &[stamp::READY], &[])
     }
 
     /// Adds tags to a logical volume and takes others off it.
@@ -279,7 +292,11 @@ impl Inner {
         if found.active && found.node.exists() {
             return Ok(());
         }
-        let full = self.full(&found.name);
+        self.activate(time, &found.name)
+    }
+
+    fn activate(&self, time: Time<'_>, name: &str) -> Result<()> {
+        let full = self.full(name);
         let words = [
             "lvchange",
             "--activate",
@@ -316,7 +333,6 @@ impl Inner {
                     .remedy("use that volume, or a clone of it"),
             );
         }
-        self.ensure_active(time, found)?;
         self.same_file_system(time, found, options)?;
         Ok(Created::AlreadyExists)
     }

@@ -116,11 +116,7 @@ fn a_pool_from_80_per_cent_on_takes_nothing_new() {
         assert!(container.calls().is_empty());
     }
     let container = Container::new(&[pool("79.99", "1.0")]);
-    // The stand-in makes nothing, so it is not there afterwards.
-    container
-        .inner(config)
-        .create(&call(), &wanted)
-        .unwrap_err();
+    container.inner(config).create(&call(), &wanted).unwrap();
     let calls = container.calls();
     assert!(calls[0].contains("--thinpool pool") && calls[0].contains(&wanted.id.to_string()));
 }
@@ -210,4 +206,88 @@ fn what_lies_on_a_missing_device_is_not_mounted() {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(error.to_string().contains("missing device"), "{error}");
+}
+
+#[test]
+fn each_operation_starts_no_more_programs_than_it_must() {
+    let made = volume(json!({"size": "1G"}));
+    let pool = row(
+        "pool",
+        "",
+        &[("lv_layout", "thin,pool"), ("data_percent", "1")],
+    );
+    let config = json!({"volume_group": "fast", "thin_pool": {"name": "pool"}});
+    let container = Container::new(std::slice::from_ref(&pool));
+    let inner = container.inner(config);
+    inner.create(&call(), &made).unwrap();
+    // One look, and a tag when all is done: only by that a crash before it is seen.
+    let create = ["lvm lvs", "lvm lvcreate", "mkfs.ext4 -q", "lvm lvchange"];
+    assert_eq!(container.starts(), create);
+
+    let (name, tags) = name_and_tags(&made, true);
+    let thin = [("lv_layout", "thin,sparse"), ("pool_lv", "pool")];
+    let there = row(&name, &tags, &thin);
+    let id = SnapshotId::random();
+    let of = format!("{},{}", stamp::of_snapshot(id), stamp::origin(made.id));
+    let snapshot = row(&stamp::name_of_snapshot(id), &of, &thin);
+    let now = |rows: &[&Value]| {
+        container.set("lvs.json", &json!({"report": [{"lv": rows}]}).to_string());
+    };
+    now(&[&pool, &there]);
+    inner.snapshot(&call(), &made, id).unwrap();
+    assert_eq!(container.starts(), ["lvm lvs", "lvm lvcreate"]);
+    now(&[&pool, &there, &snapshot]);
+    inner.rollback(&call(), &made, id).unwrap();
+    let rollback = ["lvm lvs", "lvm lvcreate", "lvm lvremove", "lvm lvrename"];
+    assert_eq!(container.starts(), rollback);
+    inner.remove_snapshot(&call(), &made, id).unwrap();
+    assert_eq!(container.starts(), ["lvm lvs", "lvm lvremove"]);
+    now(&[&pool, &there]);
+    inner.remove(&call(), &made).unwrap();
+    assert_eq!(container.starts(), ["lvm lvs", "lvm lvremove"]);
+    now(&[&pool]);
+    inner.remove(&call(), &made).unwrap();
+    assert_eq!(container.starts(), ["lvm lvs"]);
+}
+
+#[test]
+fn what_is_made_without_a_node_is_activated_before_anything_is_written() {
+    let container = Container::new(&[]);
+    let mut inner = container.inner(plain());
+    // Somebody has taken the node away at once.
+    inner.lvm.nodes = "/nonexistent".into();
+    inner
+        .create(&call(), &volume(json!({"size": "1G"})))
+        .unwrap();
+    let starts = container.starts();
+    let activated = starts.iter().position(|s| s == "lvm lvchange");
+    let made = starts.iter().position(|s| s.starts_with("mkfs"));
+    assert!(activated < made, "{starts:?}");
+}
+
+#[test]
+fn a_group_that_is_gone_is_told_from_one_without_logical_volumes() {
+    let wanted = volume(json!({"size": "1G"}));
+    let container = Container::new(&[]);
+    let inner = container.inner(plain());
+    let look = inner.look(Time::Of(&call())).unwrap();
+    assert!(look.all.is_empty() && look.group.uuid == inner.group.uuid);
+    assert_eq!(container.starts(), ["lvm lvs", "lvm vgs"]);
+    container.set("vgs.json", r#"{"report":[{"vg":[]}]}"#);
+    let error = inner.remove(&call(), &wanted).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(
+        error.to_string().contains("the volume group fast is gone"),
+        "{error}"
+    );
+    // Another one of its name is not it, whatever is in that.
+    let (name, tags) = name_and_tags(&wanted, true);
+    let others = row(&name, &tags, &[("vg_uuid", "another")]);
+    container.set(
+        "lvs.json",
+        &json!({"report": [{"lv": [others]}]}).to_string(),
+    );
+    let error = inner.remove(&call(), &wanted).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(container.calls().is_empty());
 }
