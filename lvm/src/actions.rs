@@ -1,6 +1,6 @@
 //! What can be done to a volume group beyond what every kind can do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lazarette_plugin::command::Command;
 use lazarette_plugin::serde_json::{self, Value, json};
@@ -127,6 +127,11 @@ pub(crate) fn all() -> Vec<Action> {
     all
 }
 
+/// What devices are called for good.
+fn stable(nodes: &[PathBuf]) -> Vec<PathBuf> {
+    nodes.iter().map(|node| devices::stable(node)).collect()
+}
+
 fn parameters<P: DeserializeOwned>(action: &str, value: Value) -> Result<P> {
     // None at all are the same as none of them.
     let value = if value.is_null() { json!({}) } else { value };
@@ -205,9 +210,9 @@ impl Inner {
             return Ok(());
         }
         // From now on they are looked at, too; and so are missing ones, which may come back.
-        let mut paths: Vec<_> = known.iter().map(|node| devices::stable(node)).collect();
+        let mut paths = stable(&known);
         paths.extend(self.missing_paths(time)?);
-        paths.extend(fresh.iter().map(std::path::PathBuf::from));
+        paths.extend(fresh.iter().map(PathBuf::from));
         self.lvm.configure(&Devices::Only(paths))?;
         let nodes = group::prepare(&self.lvm, time, &fresh, wipe)?;
         let what = format!("cannot add devices to {}", self.group.name);
@@ -217,7 +222,7 @@ impl Inner {
     }
 
     /// The nodes of the group's devices.
-    fn device_paths(&self, time: Time<'_>) -> Result<Vec<std::path::PathBuf>> {
+    fn device_paths(&self, time: Time<'_>) -> Result<Vec<PathBuf>> {
         let physicals = self.lvm.physicals(time)?;
         let ours = physicals
             .iter()
@@ -226,7 +231,7 @@ impl Inner {
     }
 
     /// What the group's missing devices were called.
-    fn missing_paths(&self, time: Time<'_>) -> Result<Vec<std::path::PathBuf>> {
+    fn missing_paths(&self, time: Time<'_>) -> Result<Vec<PathBuf>> {
         let physicals = self.lvm.physicals(time)?;
         let missing = physicals
             .iter()
@@ -330,7 +335,10 @@ impl Inner {
             words.push("--force");
         }
         words.extend(["--yes", "--", &self.group.name]);
-        self.lvm.run(time, &what, &words)
+        self.lvm.run(time, &what, &words)?;
+        // What is given up is not waited for any more.
+        let known = stable(&self.device_paths(time)?);
+        self.lvm.configure(&Devices::Only(known))
     }
 
     fn devices(&self, call: &Call) -> Result<Value> {
@@ -455,6 +463,33 @@ mod tests {
         for path in [lost, "/dev/fresh"] {
             assert!(filter.contains(&format!("\"a|^{path}$|\"")), "{filter}");
         }
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_looked_for_any_more() {
+        let missing = [("vg_missing_pv_count", "1")];
+        let container = Container::new(&[crate::fakes::row("home", "", &missing)]);
+        let inner = container.inner(json!({"volume_group": "fast"}));
+        let lost = "/dev/disk/by-id/lost";
+        let both = [lost, "/dev/null"].map(PathBuf::from);
+        inner.lvm.configure(&Devices::Only(both.into())).unwrap();
+        // As it is when the lost one is forgotten.
+        let kept = json!({"pv_name": "/dev/null", "pv_uuid": "u", "vg_name": "fast",
+            "vg_uuid": inner.group.uuid, "pv_size": "1", "pv_missing": "0", "pv_duplicate": "0",
+            "pv_in_use": "1"});
+        let pvs = json!({"report": [{"pv": [kept]}]});
+        container.set("pvs.json", &pvs.to_string());
+        let call = crate::fakes::call_of(std::time::Duration::from_secs(60));
+        inner.repair(&call, &Repair { remove_lost: false }).unwrap();
+        assert_eq!(
+            container.calls(),
+            ["lvm vgreduce --removemissing --yes -- fast"]
+        );
+        let filter = container.settings();
+        assert!(
+            filter.contains("global_filter=[\"a|^/dev/null$|\",\"r|.*|\"]"),
+            "{filter}"
+        );
     }
 
     #[test]
