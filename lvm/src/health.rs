@@ -195,9 +195,19 @@ fn judge(group: &Group, logicals: &[Logical], missing: &[String]) -> Health {
     }
 }
 
+/// What people know a logical volume by. Core has the name of a snapshot of ours, and puts it in the
+/// identity's place.
+fn called(logical: &Logical) -> String {
+    match stamp::snapshot(logical) {
+        Some(id) => format!("the snapshot {id}"),
+        None if logical.is_thick_snapshot() => format!("the snapshot {}", logical.name),
+        None => logical.name.clone(),
+    }
+}
+
 /// What is wrong with a logical volume.
 fn trouble(logical: &Logical, incomplete: bool) -> Option<(HealthState, String)> {
-    let name = &logical.name;
+    let name = &called(logical);
     if logical.health.contains("partial") {
         return Some(match logical.is_redundant() && logical.active {
             true => (
@@ -217,7 +227,7 @@ fn trouble(logical: &Logical, incomplete: bool) -> Option<(HealthState, String)>
         ));
     }
     if logical.invalid {
-        let why = format!("the snapshot {name} ran full and is lost: remove it");
+        let why = format!("{name} ran full and is lost: remove it");
         return Some((HealthState::Degraded, why));
     }
     if logical.is_pool() && logical.health == "out_of_data" {

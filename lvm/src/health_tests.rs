@@ -1,8 +1,8 @@
 use super::*;
 use crate::fakes::{Container, row};
 use crate::report;
-use lazarette_plugin::VolumeId;
 use lazarette_plugin::serde_json::json;
+use lazarette_plugin::{SnapshotId, VolumeId};
 
 fn group() -> Group {
     report::groups(include_str!("../fixtures/vgs.json"))
@@ -80,7 +80,28 @@ fn a_raid_that_lost_a_part_goes_on_and_one_that_is_being_made_whole_shows_how_fa
 fn a_snapshot_that_ran_full_is_lost_and_says_so() {
     let all = changed("lzs-1", |snapshot| snapshot.invalid = true);
     let reason = judge(&group(), &all, &[]).reason.unwrap();
-    assert!(reason.contains("lzs-1 ran full"), "{reason}");
+    assert!(reason.contains("the snapshot lzs-1 ran full"), "{reason}");
+    // Core knows the name of one of ours by this, and by nothing else.
+    let id = SnapshotId::random();
+    let tagged = |snapshot: &mut Logical| {
+        snapshot.tags = vec![stamp::of_snapshot(id), stamp::origin(VolumeId::random())];
+    };
+    let all = changed("lzs-1", |snapshot| {
+        snapshot.invalid = true;
+        tagged(snapshot);
+    });
+    let reason = judge(&group(), &all, &[]).reason.unwrap();
+    let wanted = format!("the snapshot {id} ran full and is lost: remove it");
+    assert_eq!(reason, wanted);
+    let all = changed("lzs-1", |snapshot| {
+        snapshot.data = Some(85.0);
+        tagged(snapshot);
+    });
+    let reason = judge(&group(), &all, &[]).reason.unwrap();
+    assert!(
+        reason.starts_with(&format!("the snapshot {id}: 85.0 %")),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -74,6 +74,12 @@ pub(crate) fn origin_of(logical: &Logical) -> Option<VolumeId> {
     from_text(text)
 }
 
+/// The snapshot that a logical volume is.
+pub(crate) fn snapshot(logical: &Logical) -> Option<SnapshotId> {
+    let text = logical.tags.iter().find_map(|t| t.strip_prefix(SNAPSHOT))?;
+    lazarette_plugin::serde_json::from_value(text.into()).ok()
+}
+
 /// Whether a rollback of it has begun and not ended.
 pub(crate) fn is_rolled_back(logical: &Logical) -> bool {
     logical.tags.iter().any(|t| t.starts_with(ROLLBACK))

@@ -423,12 +423,13 @@ impl World {
     }
 
     fn take_health(&mut self, name: &ContextName, report: Result<Health, Error>) {
-        let Some(context) = self.contexts.get_mut(name) else {
-            return;
-        };
-        let report = match report {
+        let mut report = match report {
             Ok(report) => report,
             Err(error) => Health::because(HealthState::Unreachable, error.to_string()),
+        };
+        self.name_in_reasons(name, &mut report);
+        let Some(context) = self.contexts.get_mut(name) else {
+            return;
         };
         let back =
             report.state == HealthState::Healthy && context.health.state != HealthState::Healthy;

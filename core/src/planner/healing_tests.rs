@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
-use crate::name::{ContextName, Kind, VolumeName};
-use crate::volume::{Health, HealthState, VolumeHealth};
+use crate::name::{ContextName, Kind, SnapshotName, VolumeName};
+use crate::volume::{Health, HealthState, SnapshotId, VolumeHealth};
 
 fn context() -> ContextName {
     ContextName::new("c").unwrap()
@@ -122,4 +122,26 @@ fn a_dead_mount_that_is_gone_is_not_replaced() {
     let mounted = Ok(Outcome::Attached(attachment(2)));
     world.apply(Event::StepEnded(attach, mounted), 0);
     assert_eq!(world.plan(60_000), []);
+}
+
+#[test]
+fn what_a_plugin_says_of_a_snapshot_is_told_by_its_name() {
+    let mut world = mounted();
+    let id = SnapshotId::random();
+    let entry = SnapshotEntry::new(id, String::new());
+    let one = SnapshotName::new("one").unwrap();
+    let own = world.volumes.get_mut(&volume()).unwrap();
+    own.snapshots.insert(one, entry);
+    let own = own.id;
+    let mut health = Health::because(HealthState::Degraded, format!("the snapshot {id} is lost"));
+    health.volumes.push(VolumeHealth {
+        id: own,
+        state: HealthState::Degraded,
+        reason: Some(format!("{own} and {id}")),
+    });
+    world.apply(Event::Health(context(), Ok(health)), 0);
+    let said = world.contexts[&context()].health.reason.as_deref();
+    assert_eq!(said, Some("the snapshot v@one is lost"));
+    let (_, said) = world.volumes[&volume()].health.clone().unwrap();
+    assert_eq!(said.as_deref(), Some("v and v@one"));
 }

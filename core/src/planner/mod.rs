@@ -20,6 +20,7 @@ mod crashes;
 mod fake_outside;
 #[cfg(test)]
 mod healing_tests;
+mod names;
 mod plan;
 #[cfg(test)]
 mod refused_tests;

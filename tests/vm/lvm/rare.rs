@@ -33,7 +33,7 @@ fn full_and_wiped(guest: &Guest) -> Result<()> {
         make -o size=64M -o snapshot_size=8M -o wipe_on_remove=true small
         laz volume snapshot small one > /dev/null
         in_volume small 'dd if=/dev/urandom of=/data/f bs=1M count=30 2> /dev/null; echo sunken-galleon > /data/g; sync'
-        until_ok 90 shows 'context fast: .*ran full and is lost: remove it'
+        until_ok 90 shows 'context fast: .*the snapshot small@one ran full and is lost: remove it'
         same sunken-galleon "$(in_volume small 'cat /data/g')" "what is in the volume"
         ! laz volume rollback --yes small one 2> /tmp/said || fail "it was brought back to what is lost"
         grep -q 'ran full' /tmp/said || fail "$(cat /tmp/said)"
