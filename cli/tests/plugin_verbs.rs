@@ -140,6 +140,21 @@ fn what_it_asks_for_is_agreed_to_before_it_is_installed() {
 }
 
 #[test]
+fn what_serves_in_the_place_of_a_removed_plugin_is_told() {
+    for (left, told) in [
+        (Value::Null, ""),
+        (
+            plugin("nfs", "1.0.0"),
+            "nfs 1.0.0, which is part of the OS, serves again\n",
+        ),
+    ] {
+        let core = StandIn::answering(move |_| Response::Done(left.clone()));
+        let ran = core.laz(&["plugin", "rm", "nfs"]);
+        assert_eq!((ran.status, &*ran.output, &*ran.errors), (0, "nfs\n", told));
+    }
+}
+
+#[test]
 fn an_archive_follows_its_request() {
     let received = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&received);

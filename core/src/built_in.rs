@@ -40,7 +40,7 @@ impl BuiltIn {
     }
 
     /// The list in `text`; lines that do not begin with an identity are passed over.
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut images = BTreeMap::<String, Vec<String>>::new();
         for line in text.lines() {
             let mut words = line.split_whitespace();

@@ -166,7 +166,8 @@ pub enum Request {
     Plugins,
     /// Installs a plugin, or replaces it, or only looks at it. Done: [`PluginStatus`].
     PluginInstall(PluginInstall),
-    /// Removes a plugin that no context needs. Done: null.
+    /// Removes a plugin that no context needs. Done: the [`PluginStatus`] of the OS's own, which serves
+    /// the kind again, or null.
     PluginRemove {
         /// Its kind.
         kind: Kind,

@@ -4,6 +4,7 @@
 //! one of the acceptance cases (the pains of users of other solutions) carry its number.
 
 mod bricks;
+mod built_in;
 mod changes;
 mod configuration;
 mod containers;
@@ -69,6 +70,7 @@ fn all() -> Vec<Case> {
         lifecycle::CASES,
         figures::CASES,
         plugins::CASES,
+        built_in::CASES,
         signatures::CASES,
         wire_program::CASES,
         misbehaving::CASES,

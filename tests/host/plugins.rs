@@ -22,17 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) -> Result<()> {
     world.add_author_base()?;
-    let directory = world.base.to_string_lossy().into_owned();
-    world.laz(&[
-        "plugin",
-        "new",
-        "boxes",
-        "--lang",
-        "c",
-        "--directory",
-        &directory,
-    ])?;
-    let project = world.base.join("boxes");
+    let project = project(world, "written")?;
     // What the recipe of the project begins with.
     world.user.ok(&["tag", "base", "debian:trixie-slim"])?;
     let recipe = project.to_string_lossy().into_owned();
@@ -147,6 +137,16 @@ fn a_name_that_an_archive_took_from_the_os_is_given_back(world: &mut World) -> R
     eventually("the OS's image has its name again", PATIENCE, back)?;
     world.system.ok(&["rmi", &taken])?;
     world.settled().map(drop)
+}
+
+/// A new project of the kind `boxes`, in the directory `below` of the world's.
+pub(crate) fn project(world: &World, below: &str) -> Result<PathBuf> {
+    let directory = world.base.join(below);
+    fs::create_dir_all(&directory)?;
+    let path = directory.to_string_lossy();
+    let new = ["plugin", "new", "boxes", "--lang", "c", "--directory"];
+    world.laz(&[&new[..], &[&path]].concat())?;
+    Ok(directory.join("boxes"))
 }
 
 /// A volume of the kind in a container of user Docker.

@@ -13,7 +13,7 @@ use lazarette_tests::host::core::status;
 use lazarette_tests::host::{World, eventually};
 use minisign::KeyPair;
 
-use crate::plugins::{images, pack, use_a_box};
+use crate::plugins::{images, pack, project, use_a_box};
 use crate::{Case, signatures};
 
 pub(crate) const CASES: &[Case] =
@@ -60,20 +60,7 @@ fn a_plugin_serves_only_with_the_signature_that_the_policy_asks_for(
     world: &mut World,
 ) -> Result<()> {
     world.add_author_base()?;
-    let directory = world.base.join("signed");
-    fs::create_dir_all(&directory)?;
-    let directory = directory.to_string_lossy().into_owned();
-    let new = [
-        "plugin",
-        "new",
-        "boxes",
-        "--lang",
-        "c",
-        "--directory",
-        &directory,
-    ];
-    world.laz(&new)?;
-    let project = Path::new(&directory).join("boxes");
+    let project = project(world, "signed")?;
     let first = Shipped::new(world, &project, "1.0.0")?;
     let second = Shipped::new(world, &project, "2.0.0")?;
     let (author, stranger) = (pair()?, pair()?);

@@ -154,8 +154,15 @@ fn archive(source: &str) -> Result<Option<Box<dyn Read>>, Failure> {
 
 /// Removes one.
 pub(crate) fn rm(kind: Kind, client: &Client, terminal: &mut Terminal) -> Result<(), Failure> {
-    client.get::<()>(&Request::PluginRemove { kind: kind.clone() })?;
-    terminal.line(kind.as_str())
+    let ours: Option<PluginStatus> = client.get(&Request::PluginRemove { kind: kind.clone() })?;
+    terminal.line(kind.as_str())?;
+    if let Some(ours) = ours {
+        let version = ours.version;
+        terminal.complain(&format!(
+            "{kind} {version}, which is part of the OS, serves again"
+        ));
+    }
+    Ok(())
 }
 
 fn short(image: &str) -> &str {

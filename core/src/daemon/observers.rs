@@ -80,7 +80,9 @@ async fn give_names_back(hands: &Hands) {
 
 /// Reads what the images serve, and opens the front door of each new kind before core hears of it.
 async fn read_images(hands: &Hands, doors: &mut Doors) -> Result<Images> {
-    let found = hands.system.plugins(|image| hands.may_serve(image)).await?;
+    let of_the_os = hands.admission.built_in();
+    let may = |image: &_| hands.may_serve(image);
+    let found = hands.system.plugins(of_the_os, may).await?;
     let mut kinds = BTreeMap::new();
     for image in found.images {
         let shared = image.manifest.capabilities.contains(&Capability::Shared);

@@ -188,28 +188,44 @@ impl Supervisor {
         }
     }
 
-    /// Refuses to remove a plugin that is not there, or that has contexts.
-    fn may_remove(&self, kind: &Kind) -> Result<()> {
+    /// Refuses to remove a plugin that is not there, that is part of the OS, or that has contexts.
+    fn may_remove(&self, kind: &Kind, images: &Images) -> Result<()> {
         let what = format!("plugin \"{kind}\"");
         if self.installed(kind).is_none() {
             return Err(Error::not_found(what)
                 .cause("it is not installed")
                 .remedy("laz plugin ls shows those that are"));
         }
+        if images.others.is_empty() && !images.of_the_os.is_empty() {
+            return Err(Error::invalid(what)
+                .cause("it is part of the OS, and stays")
+                .remedy("nothing of it runs as long as no context needs it"));
+        }
         let contexts: Vec<String> = self
             .contexts_of(kind)
             .iter()
             .map(ToString::to_string)
             .collect();
-        match contexts.is_empty() {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Busy, what)
-                .cause(format!("it serves the context {}", contexts.join(", ")))
-                .remedy(
-                    "detach it or take it out of the cloud-config first, and remove its volumes",
-                )),
+        if contexts.is_empty() {
+            return Ok(());
         }
+        let mut remedy =
+            "detach it or take it out of the cloud-config first, and remove its volumes".to_owned();
+        if let Some(image) = images.of_the_os.first() {
+            remedy.push_str("; or put the OS's own in its place: laz plugin upgrade --downgrade ");
+            remedy.push_str(image);
+        }
+        Err(Error::new(ErrorKind::Busy, what)
+            .cause(format!("it serves the context {}", contexts.join(", ")))
+            .remedy(remedy))
     }
+}
+
+/// The images of one kind.
+struct Images {
+    /// Those that are part of the OS: they stay.
+    of_the_os: Vec<String>,
+    others: Vec<String>,
 }
 
 /// Refuses an older version in a newer one's place, whoever signed it: what was mended since would be
@@ -245,7 +261,16 @@ impl Hands {
         judged.map(drop).map_err(Some)
     }
 
+    /// The images of `kind` on system Docker.
+    async fn images_of_kind(&self, kind: &Kind) -> Result<Images> {
+        let of_the_os = |image: &String| self.admission.built_in().contains(image);
+        let images = self.system.images_of(kind).await?.into_iter();
+        let (of_the_os, others) = images.partition(of_the_os);
+        Ok(Images { of_the_os, others })
+    }
+
     /// Gives system Docker the image `name`: that of user Docker if it has one, else the registry's.
+    /// An image of the OS is there.
     ///
     /// # Errors
     /// `NotFound` if nobody has it; the engines'.
@@ -257,6 +282,9 @@ impl Hands {
                 Error::invalid(format!("image {}", crate::name::quoted(name)))
                     .remedy("give an image's name, such as registry.example/shelves:1.0"),
             );
+        }
+        if self.admission.built_in().contains(name) {
+            return Ok(vec![name.to_owned()]);
         }
         if let Ok(chunks) = self.user.image(name).await {
             return self.system.load(chunks).await;
@@ -348,12 +376,17 @@ impl Hands {
             });
             keep.await?;
         }
-        let mut others = self.system.images_of(&new.kind).await?;
-        others.retain(|other| other != image);
-        install.let_in(image, &others);
+        let mut others = self.images_of_kind(&new.kind).await?;
+        others.others.retain(|other| other != image);
+        let served = served_before(backend, &new.kind).await?;
+        let replaces = !others.others.is_empty() || served.is_some_and(|served| served != image);
+        let all = [&others.of_the_os[..], &others.others].concat();
+        install.let_in(image, &all);
         self.look_again.notify_one();
         let plugin = self.comes_to_serve(backend, &new.kind, image).await?;
-        self.retire(backend, &new.kind, others).await?;
+        if replaces {
+            self.retire(backend, &new.kind, others.others).await?;
+        }
         self.look_again.notify_one();
         Ok(plugin)
     }
@@ -379,17 +412,15 @@ impl Hands {
         )
     }
 
-    /// Has the containers of the kind made anew, if they may be of one of the images `others`, and
-    /// removes those.
+    /// Has the containers of the kind made anew, which may be of other images, and removes those of
+    /// them that are `others`.
     async fn retire(&self, backend: &Backend, kind: &Kind, others: Vec<String>) -> Result<()> {
-        if !others.is_empty() {
-            let kind = kind.clone();
-            let renew = backend.ask(move |s, reply| {
-                s.renew(&kind);
-                super::requests::answer(reply, Ok(()));
-            });
-            renew.await?;
-        }
+        let kind = kind.clone();
+        let renew = backend.ask(move |s, reply| {
+            s.renew(&kind);
+            super::requests::answer(reply, Ok(()));
+        });
+        renew.await?;
         for other in others {
             self.remove_unused(&other).await;
         }
@@ -408,22 +439,30 @@ impl Hands {
         }
     }
 
-    /// Removes a plugin that no context needs.
+    /// Removes a plugin that no context needs; the OS's own of its kind, which serves it again.
     ///
     /// # Errors
-    /// `Busy` naming the contexts; the engine's.
-    pub(super) async fn remove_plugin(&self, backend: &Backend, kind: Kind) -> Result<()> {
-        let asked = kind.clone();
-        let may = backend
-            .ask_informed(move |s, reply| super::requests::answer(reply, s.may_remove(&asked)));
+    /// `Busy` naming the contexts; `InvalidArgument` if it is the OS's own; the engine's.
+    pub(super) async fn remove_plugin(
+        &self,
+        backend: &Backend,
+        kind: Kind,
+    ) -> Result<Option<PluginStatus>> {
+        let images = Arc::new(self.images_of_kind(&kind).await?);
+        let (asked, there) = (kind.clone(), Arc::clone(&images));
+        let may = backend.ask_informed(move |s, reply| {
+            super::requests::answer(reply, s.may_remove(&asked, &there));
+        });
         may.await?;
-        for image in self.system.images_of(&kind).await? {
-            self.system.remove_image(&image).await?;
+        for image in &images.others {
+            self.system.remove_image(image).await?;
         }
         self.look_again.notify_one();
-        self.seen(backend, &kind, |found| found.is_none())
-            .await
-            .map(drop)
+        let (of_the_os, none) = (&images.of_the_os, images.of_the_os.is_empty());
+        self.seen(backend, &kind, |found| {
+            found.map_or(none, |plugin| of_the_os.contains(&plugin.image))
+        })
+        .await
     }
 
     /// Waits until core sees the plugin of `kind` as `wanted`.
@@ -447,6 +486,13 @@ impl Hands {
             sleep(STEP).await;
         }
     }
+}
+
+/// The image that serves `kind`, or would if it might.
+async fn served_before(backend: &Backend, kind: &Kind) -> Result<Option<String>> {
+    let kind = kind.clone();
+    let image = backend.look(move |s| Ok(s.installed(&kind).map(|entry| entry.image.clone())));
+    image.await
 }
 
 #[cfg(test)]

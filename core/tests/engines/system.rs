@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use lazarette_core::built_in::BuiltIn;
 use lazarette_core::daemon::system_engine::{
     ContainerSpec, Ensured, How, OneShot, SystemEngine, SystemEvent,
 };
@@ -144,7 +145,11 @@ fn kinds_are_learnt_from_labels_and_a_bad_image_is_reported() {
         };
         it.docker
             .import("bad:1", &[("dev.lazarette.plugin", "other")], None);
-        let found = it.engine.plugins(|_| Ok(())).await.unwrap();
+        let found = it
+            .engine
+            .plugins(&BuiltIn::default(), |_| Ok(()))
+            .await
+            .unwrap();
         assert_eq!(found.images.len(), 1, "{found:?}");
         assert_eq!(found.images[0].kind.as_str(), "stand-in");
         assert_eq!(found.images[0].image_id, it.image_id);

@@ -13,6 +13,7 @@ use lazarette_core::frame;
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
+use super::world::BUILT_IN;
 use super::{eventually, process};
 
 /// Where it listens.
@@ -55,7 +56,7 @@ impl Core {
             .arg("--operator-config")
             .arg(self.base.join("cloud-config.yml"))
             .arg("--built-in-images")
-            .arg(self.base.join("built-in-images"))
+            .arg(self.base.join(BUILT_IN))
             .env("NOTIFY_SOCKET", NOTIFY)
             .env("LAZARETTE_LOG", "debug");
         command

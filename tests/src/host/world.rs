@@ -26,6 +26,9 @@ lazarette:
       db: {context: scratch, size: 8M, mount: /mnt/db, required: true}
 ";
 
+/// The name of the list of the OS's images.
+pub(super) const BUILT_IN: &str = "built-in-images";
+
 /// An operator's cloud-config that changes nothing.
 const NOTHING: &str = "#cloud-config\n{}\n";
 
@@ -58,8 +61,8 @@ impl World {
         image::hello(&system, &scratch, &programs)?;
         // As an OS lists what it has come with.
         let line = "{{.ID}} {{.Repository}}:{{.Tag}}";
-        let images = system.ok(&["images", "--no-trunc", "--format", line])?;
-        fs::write(base.join("built-in-images"), images)?;
+        let images = system.ok(&["images", "--no-trunc", "--format", line])? + "\n";
+        fs::write(base.join(BUILT_IN), images)?;
         let mut core = Core::new(&programs.core, &base)?;
         fs::write(format!("{CONFIG}/10-image.yml"), CLOUD_CONFIG)?;
         let first_ready = core.start(Duration::from_secs(40))?;
@@ -76,6 +79,25 @@ impl World {
         };
         world.settled()?;
         Ok(world)
+    }
+
+    /// Has the OS list other images as its own, and core begin anew with them.
+    ///
+    /// # Errors
+    /// When core does not come back.
+    pub fn list_built_in(&mut self, images: &str) -> Result<()> {
+        fs::write(self.base.join(BUILT_IN), images)?;
+        self.core.kill()?;
+        self.core.start_answering()?;
+        self.settled().map(drop)
+    }
+
+    /// The images that the OS lists as its own.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn built_in(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.base.join(BUILT_IN))?)
     }
 
     /// Gives system Docker the image of the kind `gluster`, with this machine's client, if it has none.

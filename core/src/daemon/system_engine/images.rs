@@ -1,5 +1,6 @@
 //! Which kinds there are: what the images' labels say.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptionsBuilder;
 
 use super::SystemEngine;
+use crate::built_in::BuiltIn;
 use crate::error::{Error, Result};
 use crate::manifest::{KIND_LABEL, MANIFEST_LABEL, Manifest};
 use crate::name::{Kind, quoted};
@@ -37,12 +39,14 @@ pub struct PluginImages {
 
 impl SystemEngine {
     /// The plugin images the engine has. A bad one is reported and passed over, as is one that
-    /// `may` refuses; without an error, it is passed over in silence. Of several of one kind the newest serves.
+    /// `may` refuses; without an error, it is passed over in silence. Of several of one kind the newest
+    /// serves, and one that is part of the OS only where no other may.
     ///
     /// # Errors
     /// The engine's.
     pub async fn plugins(
         &self,
+        of_the_os: &BuiltIn,
         may: impl Fn(&PluginImage) -> Result<(), Option<Error>>,
     ) -> Result<PluginImages> {
         let filters = HashMap::from([("label", vec![KIND_LABEL])]);
@@ -53,7 +57,7 @@ impl SystemEngine {
                 docker.list_images(Some(options)).await
             })
             .await?;
-        Ok(choose(images, may))
+        Ok(choose(images, of_the_os, may))
     }
 
     /// The identity of the image that `name` (a tag or an identity) means.
@@ -75,9 +79,14 @@ impl SystemEngine {
 
 fn choose(
     mut images: Vec<ImageSummary>,
+    of_the_os: &BuiltIn,
     may: impl Fn(&PluginImage) -> Result<(), Option<Error>>,
 ) -> PluginImages {
-    images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    // Whoever brings an image of a kind that the OS has wants it to serve, whichever was made later.
+    images.sort_by_key(|image| {
+        let last = of_the_os.contains(&image.id);
+        (last, Reverse(image.created), image.id.clone())
+    });
     let mut chosen = BTreeMap::<Kind, PluginImage>::new();
     let mut refused = BTreeMap::new();
     let mut problems = Vec::new();
@@ -97,6 +106,8 @@ fn choose(
                 None => {
                     chosen.insert(plugin.kind.clone(), plugin);
                 }
+                // It waits for the other one to be removed.
+                Some(_) if of_the_os.contains(&image.id) => {}
                 Some(newer) => {
                     let why = format!(
                         "{} serves {} and is newer; remove one of them",
@@ -190,7 +201,7 @@ mod tests {
     }
 
     fn choose(images: Vec<ImageSummary>) -> PluginImages {
-        super::choose(images, |_| Ok(()))
+        super::choose(images, &BuiltIn::default(), |_| Ok(()))
     }
 
     #[test]
@@ -213,7 +224,8 @@ mod tests {
         let text = manifest("nfs");
         let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
         let images = vec![image("old:1", 1, &labels), image("new:1", 2, &labels)];
-        let found = super::choose(images, |_| Err(Some(unsigned())));
+        let none = BuiltIn::default();
+        let found = super::choose(images, &none, |_| Err(Some(unsigned())));
         assert_eq!((found.images.len(), found.problems.len()), (0, 2));
         let (plugin, error) = &found.refused[&Kind::new("nfs").unwrap()];
         assert!(plugin.image_id.ends_with('2'));
@@ -225,15 +237,40 @@ mod tests {
         let text = manifest("nfs");
         let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
         let images = vec![image("old:1", 1, &labels), image("new:1", 2, &labels)];
-        let found = super::choose(images, |plugin| match plugin.image_id.ends_with('2') {
-            true => Err(Some(unsigned())),
-            false => Ok(()),
+        let none = BuiltIn::default();
+        let found = super::choose(images, &none, |plugin| {
+            match plugin.image_id.ends_with('2') {
+                true => Err(Some(unsigned())),
+                false => Ok(()),
+            }
         });
         assert!(found.images[0].image_id.ends_with('1') && found.refused.is_empty());
         assert_eq!(
             found.problems,
             ["image new:1 is not used: it has no signature"]
         );
+    }
+
+    #[test]
+    fn an_image_of_the_os_serves_only_where_no_other_may_and_is_no_problem_meanwhile() {
+        let text = manifest("nfs");
+        let labels = [(KIND_LABEL, "nfs"), (MANIFEST_LABEL, text.as_str())];
+        let images = |other| vec![image("os:1", 2, &labels), image("other:1", other, &labels)];
+        let listed = BuiltIn::parse(&format!("sha256:{:064} os:1", 2));
+        for other in [1, 3] {
+            let found = super::choose(images(other), &listed, |_| Ok(()));
+            assert_eq!(found.images.len(), 1);
+            let serves = &found.images[0].image_id;
+            assert!(serves.ends_with(&other.to_string()), "{serves}");
+            assert!(found.problems.is_empty(), "{:?}", found.problems);
+            let found = super::choose(images(other), &listed, |plugin| {
+                let may = listed.contains(&plugin.image_id);
+                may.then_some(()).ok_or_else(|| Some(unsigned()))
+            });
+            assert!(found.images[0].image_id.ends_with('2') && found.refused.is_empty());
+            let said = ["image other:1 is not used: it has no signature"];
+            assert_eq!(found.problems, said);
+        }
     }
 
     #[test]
