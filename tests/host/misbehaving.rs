@@ -9,12 +9,14 @@ use lazarette_tests::host::core::status;
 use lazarette_tests::host::{World, eventually, process};
 
 use crate::containers::Writer;
+use crate::plugins::images;
 use crate::{Case, misbehaving};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     misbehaving::what_a_plugin_does_stays_in_its_container,
     misbehaving::what_a_plugin_may_not_have_is_refused,
     misbehaving::a_plugin_upgrade_that_ends_fuse_clients_says_who_must_stop_first,
+    misbehaving::what_a_test_leaves_when_it_fails_is_cleared_away,
 ];
 
 /// How long anything may take to be noticed and mended.
@@ -50,16 +52,6 @@ fn config(behaviours: &[&str]) -> String {
     }
 }
 
-/// What a test that failed may have left.
-fn without_the_plugin(world: &World) -> Result<()> {
-    for image in ["lazarette-misbehaving", "greedy:1", "fuse:1", "fuse:2"] {
-        // It is not there after a test that did not fail.
-        let _ = world.system.fails(&["image", "rm", "-f", image]);
-    }
-    let gone = || Ok(!world.laz(&["kinds"])?.contains("misbehaving"));
-    eventually("the kind is not known", PATIENCE, gone).map(drop)
-}
-
 fn becomes(
     world: &World,
     name: &str,
@@ -84,14 +76,10 @@ fn create(world: &World, context: &str) -> Result<String> {
 }
 
 fn what_a_plugin_does_stays_in_its_container(world: &mut World) -> Result<()> {
-    without_the_plugin(world)?;
     let writer = Writer::start(world, "witness", "/mnt/scratch/two", &[])?;
     let core = world.core.pid()?;
     let before = process::resident_kib(core)?;
-    world.add_misbehaving(&world.system, "lazarette-misbehaving", "")?;
-    let known = || Ok(world.laz(&["kinds"])?.contains("misbehaving"));
-    eventually("core knows the kind", PATIENCE, known)?;
-    world.set_config(&config(&BEHAVIOURS))?;
+    with_contexts(world, &BEHAVIOURS)?;
 
     what_dies_once_is_mended(world)?;
     what_does_not_answer_is_reported(world)?;
@@ -120,6 +108,14 @@ fn what_a_plugin_does_stays_in_its_container(world: &mut World) -> Result<()> {
     world.user.shell(&clean, "rm /data/n /data/new")?;
     world.becomes_clean()?;
     world.laz(&["plugin", "rm", "misbehaving"]).map(drop)
+}
+
+/// Makes the kind known, and its contexts.
+fn with_contexts(world: &World, behaviours: &[&str]) -> Result<()> {
+    world.add_misbehaving(&world.system, "lazarette-misbehaving", "")?;
+    let known = || Ok(world.laz(&["kinds"])?.contains("misbehaving"));
+    eventually("core knows the kind", PATIENCE, known)?;
+    world.set_config(&config(behaviours))
 }
 
 fn what_dies_once_is_mended(world: &World) -> Result<()> {
@@ -221,7 +217,6 @@ fn what_keeps_dying_is_stopped(world: &World) -> Result<()> {
 }
 
 fn what_a_plugin_may_not_have_is_refused(world: &mut World) -> Result<()> {
-    without_the_plugin(world)?;
     world.add_misbehaving(&world.user, "greedy:1", "engine-socket")?;
     for more in [&["--yes"][..], &[]] {
         let install = [&["plugin", "install"], more, &["greedy:1"]].concat();
@@ -254,7 +249,6 @@ fn served() -> Result<Vec<(ContextPhase, Option<String>)>> {
 fn a_plugin_upgrade_that_ends_fuse_clients_says_who_must_stop_first(
     world: &mut World,
 ) -> Result<()> {
-    without_the_plugin(world)?;
     world.add_misbehaving(&world.user, "fuse:1", "fuse")?;
     world.laz(&["plugin", "install", "--yes", "fuse:1"])?;
     world
@@ -292,5 +286,32 @@ fn a_plugin_upgrade_that_ends_fuse_clients_says_who_must_stop_first(
     };
     eventually("its context goes", PATIENCE, gone)?;
     world.laz(&["plugin", "rm", "misbehaving"])?;
+    world.becomes_clean()
+}
+
+/// So that the tests after it do not fail, too.
+fn what_a_test_leaves_when_it_fails_is_cleared_away(world: &mut World) -> Result<()> {
+    let before = images(world)?;
+    let list = world.built_in()?;
+    with_contexts(world, &["none"])?;
+    becomes(world, "none", PATIENCE, is_ready)?;
+    let create = ["volume", "create", "-d", "misbehaving", "left"];
+    world
+        .user
+        .ok(&[&create[..], &["-o", "context=none"]].concat())?;
+    let image = [
+        "image",
+        "inspect",
+        "--format={{.Id}}",
+        "lazarette-misbehaving",
+    ];
+    let image = world.system.ok(&image)?;
+    world.list_built_in(&format!("{list}{image}\n"))?;
+    world.clear()?;
+    ensure!(images(world)? == before, "an image stays");
+    let now = world.built_in()?;
+    ensure!(now == list, "what the OS lists: {now}, not {list}");
+    let kinds = world.laz(&["kinds"])?;
+    ensure!(!kinds.contains("misbehaving"), "{kinds}");
     world.becomes_clean()
 }

@@ -6,9 +6,11 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lazarette_core::control::{ContextPhase, ContextStatus, Origin, VolumePhase, VolumeStatus};
+use lazarette_core::control::{
+    ContextPhase, ContextStatus, Origin, Plugins, Request, VolumePhase, VolumeStatus,
+};
 
-use super::core::{CONFIG, Core, status};
+use super::core::{CONFIG, Core, ask, status};
 use super::dockerd::Dockerd;
 use super::process::{self, limited, refused, succeeded};
 use super::programs::Programs;
@@ -46,6 +48,8 @@ pub struct World {
     pub core: Core,
     /// How long core took from its start to READY=1.
     pub first_ready: Duration,
+    /// The images that system Docker has had at the start, as the OS lists them.
+    built_in: String,
 }
 
 impl World {
@@ -62,7 +66,7 @@ impl World {
         // As an OS lists what it has come with.
         let line = "{{.ID}} {{.Repository}}:{{.Tag}}";
         let images = system.ok(&["images", "--no-trunc", "--format", line])? + "\n";
-        fs::write(base.join(BUILT_IN), images)?;
+        fs::write(base.join(BUILT_IN), &images)?;
         let mut core = Core::new(&programs.core, &base)?;
         fs::write(format!("{CONFIG}/10-image.yml"), CLOUD_CONFIG)?;
         let first_ready = core.start(Duration::from_secs(40))?;
@@ -76,6 +80,7 @@ impl World {
             user,
             core,
             first_ready,
+            built_in: images,
         };
         world.settled()?;
         Ok(world)
@@ -443,6 +448,30 @@ impl World {
         }
         self.settled()?;
         self.forget_backing("spare")?;
-        self.becomes_clean()
+        self.becomes_clean()?;
+        if self.built_in()? != self.built_in {
+            self.list_built_in(&self.built_in.clone())?;
+        }
+        self.forget_images()
+    }
+
+    /// Takes from system Docker the images that it has not had at the start.
+    fn forget_images(&self) -> Result<()> {
+        let ours = |image: &str| self.built_in.contains(image);
+        for image in self
+            .system
+            .ok(&["images", "--quiet", "--no-trunc"])?
+            .lines()
+        {
+            if !ours(image) {
+                self.system.ok(&["image", "rm", "--force", image])?;
+            }
+        }
+        let forgotten = || {
+            let all: Plugins = ask(&Request::Plugins, Duration::from_secs(5))?;
+            Ok(all.problems.is_empty() && all.plugins.iter().all(|plugin| ours(&plugin.image)))
+        };
+        // Nothing tells core that an image has gone.
+        eventually("core forgets them", Duration::from_secs(40), forgotten).map(drop)
     }
 }
