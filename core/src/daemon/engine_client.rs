@@ -241,27 +241,46 @@ impl Follow {
     }
 }
 
-/// Growing pauses: 0.1 s, doubled up to 2 s.
+/// A time in which an engine does not answer: what was told of it, and the pause before it is tried
+/// again, 0.1 s, doubled up to 2 s.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Outage {
+    told: Option<Error>,
+    pause: Duration,
+}
 
-impl Backoff {
+impl Outage {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(2);
 
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(Self::LONGEST);
+    /// Whether `error` is another reason than the one before, or the first.
+    pub(crate) fn is_news(&mut self, error: &Error) -> bool {
+        let before = self.told.replace(error.clone());
+        before.as_ref() != Some(error)
     }
 
-    pub(crate) fn reset(&mut self) {
-        self.0 = Self::FIRST;
+    /// Waits until it may be tried again.
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.next_pause()).await;
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let longer = (self.pause * 2).min(Self::LONGEST);
+        std::mem::replace(&mut self.pause, longer)
+    }
+
+    /// It answers.
+    pub(crate) fn ends(&mut self) {
+        *self = Self::default();
     }
 }
 
-impl Default for Backoff {
+impl Default for Outage {
     fn default() -> Self {
-        Self(Self::FIRST)
+        Self {
+            told: None,
+            pause: Self::FIRST,
+        }
     }
 }
 
@@ -289,6 +308,21 @@ mod tests {
         let client = EngineClient::new("user Docker", path);
         let error = client.hello_within(Duration::from_millis(50)).await;
         assert_eq!(error.unwrap_err().kind, ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn an_outage_is_told_once_for_each_reason_and_the_pauses_grow() {
+        let (away, slow) = (Error::internal("away"), Error::internal("slow"));
+        let mut outage = Outage::default();
+        for news in [true, false] {
+            assert_eq!(outage.is_news(&away), news);
+        }
+        assert!(outage.is_news(&slow) && outage.is_news(&away));
+        let pauses: Vec<_> = (0..7).map(|_| outage.next_pause().as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+        outage.ends();
+        assert!(outage.is_news(&away), "it is another one");
+        assert_eq!(outage.next_pause(), Outage::FIRST);
     }
 
     #[test]

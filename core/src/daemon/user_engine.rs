@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::engine_client::{Backoff, EngineClient, EngineIdentity, Follow};
+use super::engine_client::{EngineClient, EngineIdentity, Follow, Outage};
 use super::system_engine::Chunks;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -185,34 +185,20 @@ impl UserEngine {
     }
 
     async fn follow_for_ever(&self, sender: &mpsc::Sender<UserEvent>) {
-        let mut backoff = Backoff::default();
-        let mut told: Option<Error> = None;
-        loop {
-            let error = match self.follow(sender, &mut backoff, &mut told).await {
-                Ok(()) => return,
-                Err(error) => error,
-            };
-            if told.as_ref() != Some(&error) {
-                if sender.send(UserEvent::Down(error.clone())).await.is_err() {
-                    return;
-                }
-                told = Some(error);
+        let mut outage = Outage::default();
+        while let Err(error) = self.follow(sender, &mut outage).await {
+            if outage.is_news(&error) && sender.send(UserEvent::Down(error)).await.is_err() {
+                return;
             }
-            backoff.wait().await;
+            outage.wait().await;
         }
     }
 
     /// Follows one run of the engine. Ends well only if nobody listens any more.
-    async fn follow(
-        &self,
-        sender: &mpsc::Sender<UserEvent>,
-        backoff: &mut Backoff,
-        told: &mut Option<Error>,
-    ) -> Result<()> {
+    async fn follow(&self, sender: &mpsc::Sender<UserEvent>, outage: &mut Outage) -> Result<()> {
         let mut follow = Follow::begin(&self.client, &EVENTS, None).await?;
         let mut containers = self.containers().await?;
-        backoff.reset();
-        *told = None;
+        outage.ends();
         let up = UserEvent::Up(follow.identity.clone());
         if sender.send(up).await.is_err() {
             return Ok(());

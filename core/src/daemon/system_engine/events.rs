@@ -4,7 +4,7 @@ use bollard::models::EventMessage;
 use tokio::sync::mpsc;
 
 use super::{CONTEXT_LABEL, SystemEngine};
-use crate::daemon::engine_client::{Backoff, EngineIdentity, Follow};
+use crate::daemon::engine_client::{EngineIdentity, Follow, Outage};
 use crate::error::Error;
 use crate::name::ContextName;
 
@@ -57,20 +57,12 @@ impl SystemEngine {
     }
 
     async fn follow_for_ever(&self, sender: &mpsc::Sender<SystemEvent>) {
-        let mut backoff = Backoff::default();
-        let mut told: Option<Error> = None;
-        loop {
-            let error = match self.follow(sender, &mut backoff, &mut told).await {
-                Ok(()) => return,
-                Err(error) => error,
-            };
-            if told.as_ref() != Some(&error) {
-                if sender.send(SystemEvent::Down(error.clone())).await.is_err() {
-                    return;
-                }
-                told = Some(error);
+        let mut outage = Outage::default();
+        while let Err(error) = self.follow(sender, &mut outage).await {
+            if outage.is_news(&error) && sender.send(SystemEvent::Down(error)).await.is_err() {
+                return;
             }
-            backoff.wait().await;
+            outage.wait().await;
         }
     }
 
@@ -78,13 +70,11 @@ impl SystemEngine {
     async fn follow(
         &self,
         sender: &mpsc::Sender<SystemEvent>,
-        backoff: &mut Backoff,
-        told: &mut Option<Error>,
+        outage: &mut Outage,
     ) -> Result<(), Error> {
         let names = ["die", "start", "destroy"];
         let mut follow = Follow::begin(&self.client, &names, Some(CONTEXT_LABEL)).await?;
-        backoff.reset();
-        *told = None;
+        outage.ends();
         let up = SystemEvent::Up(follow.identity.clone());
         if sender.send(up).await.is_err() {
             return Ok(());
