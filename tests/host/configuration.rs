@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use lazarette_tests::host::core::{CONFIG, status};
 use lazarette_tests::host::{World, eventually, mounts};
 
-use crate::{Case, configuration};
+use crate::{Case, configuration, docker_volumes};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     configuration::a_context_comes_and_goes_with_the_cloud_config,
@@ -249,15 +249,7 @@ fn a_context_with_volumes_of_docker_is_kept(world: &mut World) -> Result<()> {
         world,
         "    contexts:\n      mine: {kind: hello, volumes: [m1]}\n",
     )?;
-    let create = [
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=mine",
-        "precious",
-    ];
+    let create = docker_volumes::create(&["context=mine"], "precious");
     world.user.ok(&create)?;
     world
         .user

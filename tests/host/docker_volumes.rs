@@ -24,7 +24,8 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     docker_volumes::a_volume_in_use_cannot_be_removed,
 ];
 
-fn create<'a>(options: &[&'a str], name: &'a str) -> Vec<&'a str> {
+/// What makes a volume of the kind hello with these options, in words for `docker`.
+pub(crate) fn create<'a>(options: &[&'a str], name: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["volume", "create", "-d", "hello"];
     for option in options {
         arguments.extend(["-o", option]);

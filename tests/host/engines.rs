@@ -8,6 +8,7 @@ use lazarette_tests::host::core::status;
 use lazarette_tests::host::{World, eventually, image, mounts};
 
 use crate::containers::Writer;
+use crate::kills::create;
 use crate::{Case, engines};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
@@ -18,19 +19,6 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     engines::case_12_system_docker_is_killed_with_its_containers,
     engines::a_file_system_on_a_disk_passes_from_one_engine_to_the_other,
 ];
-
-fn create(world: &World, name: &str) -> Result<()> {
-    let create = [
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=spare",
-        name,
-    ];
-    world.user.ok(&create).map(drop)
-}
 
 /// Whether core has a mount for the volume.
 fn is_mounted(world: &World, name: &str) -> Result<bool> {

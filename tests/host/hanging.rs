@@ -10,7 +10,7 @@ use lazarette_tests::host::{World, eventually, process};
 use rustix::process::Signal;
 
 use crate::containers::Writer;
-use crate::{Case, hanging};
+use crate::{Case, docker_volumes, hanging};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     hanging::case_02_and_03_nothing_waits_for_storage_that_hangs,
@@ -40,15 +40,9 @@ fn nobody_waits(world: &World) -> Result<()> {
 }
 
 fn others_work(world: &World) -> Result<()> {
-    world.user.ok(&[
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=scratch",
-        "other",
-    ])?;
+    world
+        .user
+        .ok(&docker_volumes::create(&["context=scratch"], "other"))?;
     world
         .user
         .shell(&["-v", "other:/data"], "echo x > /data/x")?;
@@ -56,15 +50,9 @@ fn others_work(world: &World) -> Result<()> {
 }
 
 fn case_02_and_03_nothing_waits_for_storage_that_hangs(world: &mut World) -> Result<()> {
-    world.user.ok(&[
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=spare",
-        "stuck",
-    ])?;
+    world
+        .user
+        .ok(&docker_volumes::create(&["context=spare"], "stuck"))?;
     let writer = Writer::start(world, "has-stuck", "stuck", &[])?;
     let host = world.plugin_host("spare")?;
     process::signal(host, Signal::STOP)?;
@@ -94,15 +82,9 @@ fn case_02_and_03_nothing_waits_for_storage_that_hangs(world: &mut World) -> Res
 }
 
 fn case_11_a_hanging_plugin_does_not_delay_docker(world: &mut World) -> Result<()> {
-    world.user.ok(&[
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=spare",
-        "stuck",
-    ])?;
+    world
+        .user
+        .ok(&docker_volumes::create(&["context=spare"], "stuck"))?;
     let host = world.plugin_host("spare")?;
     process::signal(host, Signal::STOP)?;
     let shown = (|| {
@@ -132,15 +114,7 @@ lazarette: {storage: {contexts: {slow: {kind: hello, delay_ms: 4000}}}}
             .context("slow")
             .is_ok_and(|c| c.phase == ContextPhase::Ready))
     })?;
-    let create = [
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=slow",
-        "stuck",
-    ];
+    let create = docker_volumes::create(&["context=slow"], "stuck");
     let started = Instant::now();
     let mut create = world.user.command(&create).spawn()?;
     eventually("core works on it", AT_ONCE, || {

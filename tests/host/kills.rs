@@ -12,7 +12,7 @@ use lazarette_tests::host::{World, eventually, mounts};
 use rustix::process::Signal;
 
 use crate::containers::Writer;
-use crate::{Case, kills};
+use crate::{Case, docker_volumes, kills};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     kills::case_12_core_is_killed_under_running_containers,
@@ -21,16 +21,9 @@ pub(crate) const CASES: &[Case] = &crate::cases![
     kills::core_is_killed_at_any_moment,
 ];
 
-fn create(world: &World, name: &str) -> Result<()> {
-    let create = [
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=spare",
-        name,
-    ];
+/// Makes a volume in the context spare.
+pub(crate) fn create(world: &World, name: &str) -> Result<()> {
+    let create = docker_volumes::create(&["context=spare"], name);
     world.user.ok(&create).map(drop)
 }
 
@@ -42,15 +35,9 @@ fn ready(world: &World, context: &str) -> Result<bool> {
 
 fn case_12_core_is_killed_under_running_containers(world: &mut World) -> Result<()> {
     create(world, "kept")?;
-    world.user.ok(&[
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "delay_ms=2",
-        "auto",
-    ])?;
+    world
+        .user
+        .ok(&docker_volumes::create(&["delay_ms=2"], "auto"))?;
     let docker = Writer::start(world, "writer", "kept", &[])?;
     let declared = Writer::start(world, "declared", "/mnt/scratch/one", &[])?;
     let auto = Writer::start(world, "automatic", "auto", &[])?;
@@ -160,17 +147,7 @@ fn change(world: &World, name: &str, remove: bool) -> Command {
     if remove {
         world.user.command(&["volume", "rm", "-f", name])
     } else {
-        let create = [
-            "volume",
-            "create",
-            "-d",
-            "hello",
-            "-o",
-            "context=spare",
-            "-o",
-            "size=1M",
-            name,
-        ];
+        let create = docker_volumes::create(&["context=spare", "size=1M"], name);
         world.user.command(&create)
     }
 }

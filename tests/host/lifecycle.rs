@@ -12,7 +12,7 @@ use lazarette_tests::host::{World, mounts};
 use serde_json::Value;
 
 use crate::containers::Writer;
-use crate::{Case, lifecycle};
+use crate::{Case, docker_volumes, lifecycle};
 
 pub(crate) const CASES: &[Case] = &crate::cases![
     lifecycle::a_second_core_is_refused,
@@ -142,17 +142,7 @@ fn a_kind_that_is_gone_does_not_hold_up_docker(world: &mut World) -> Result<()> 
 }
 
 fn drained_volumes_are_remembered(world: &mut World) -> Result<()> {
-    let create = [
-        "volume",
-        "create",
-        "-d",
-        "hello",
-        "-o",
-        "context=spare",
-        "-o",
-        "size=3M",
-        "kept",
-    ];
+    let create = docker_volumes::create(&["context=spare", "size=3M"], "kept");
     world.user.ok(&create)?;
     let started = Instant::now();
     ask::<Value>(&Request::Drain, Duration::from_secs(30))?;
