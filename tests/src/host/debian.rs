@@ -16,6 +16,10 @@ use crate::mirror::Mirror;
 const FETCH: &str = "/usr/lib/apt/apt-helper";
 /// Whose signatures count for packages.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Seconds for which a mirror may say nothing.
+const PATIENCE: u32 = 15;
+/// How a command ends that took longer than it may.
+const KILLED: i32 = 124;
 /// Whom TLS trusts.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// What nobody reads in an image.
@@ -48,15 +52,8 @@ impl Debian {
         let release = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="));
         let release = release.ok_or("needs a release of Debian that has a name")?;
         let mirror = Mirror::find().map_err(|error| format!("{error:#}"))?;
-        let uri = format!("{}/dists/{release}/InRelease", mirror.archive);
-        let fetched = limited(30, FETCH)
-            .args(["download-file", &uri])
-            .arg(scratch.join("release"))
-            .output();
-        let fetched = fetched.map_err(anyhow::Error::from);
-        fetched
-            .and_then(|output| succeeded("the mirror of this machine's apt", &output))
-            .map_err(|error| format!("needs to reach packages: {error:#}"))?;
+        let reached = reach(&mirror, release, &scratch.join("release"), PATIENCE);
+        reached.map_err(|error| format!("needs to reach packages: {error:#}"))?;
         Ok(Self {
             mirror,
             release: release.to_owned(),
@@ -107,12 +104,41 @@ impl Debian {
             self.release
         );
         write("etc/apt/sources.list", &source)?;
-        write("etc/apt/apt.conf.d/90mirror", &network_settings()?)?;
+        let mut network = network_settings()?;
+        for (name, value) in patience(PATIENCE) {
+            network += &format!("{name} \"{value}\";\n");
+        }
+        write("etc/apt/apt.conf.d/90mirror", &network)?;
         if let Ok(authorities) = fs::read_to_string(Path::new("/").join(AUTHORITIES)) {
             write(AUTHORITIES, &authorities)?;
         }
         Ok(written)
     }
+}
+
+/// Fetches from the mirror what every release has, into the file `to`; it may be silent for so many
+/// seconds.
+fn reach(mirror: &Mirror, release: &str, to: &Path, seconds: u32) -> Result<()> {
+    let uri = format!("{}/dists/{release}/InRelease", mirror.archive);
+    // apt waits twice as long; and what is no silence takes time, too: names that nobody resolves.
+    let limit = 4 * seconds;
+    let mut fetch = limited(limit, FETCH);
+    fetch.args(["--option", "Acquire::Retries=0"]);
+    for (name, value) in patience(seconds) {
+        fetch.arg("--option").arg(format!("{name}={value}"));
+    }
+    let output = fetch.args(["download-file", &uri]).arg(to).output()?;
+    let ended = output.status.code() != Some(KILLED);
+    ensure!(ended, "{uri} does not come within {limit} s");
+    succeeded("the mirror of this machine's apt", &output).map(drop)
+}
+
+/// How apt is told to give up when nothing has come for so many seconds.
+fn patience(seconds: u32) -> [(&'static str, u32); 2] {
+    [
+        ("Acquire::http::Timeout", seconds),
+        ("Acquire::https::Timeout", seconds),
+    ]
 }
 
 /// The required packages, apt, and all that they need, as far as this machine has it.
@@ -220,4 +246,50 @@ fn tar(
     command.arg("--directory").arg(directory);
     choose(&mut command);
     succeeded("tar", &command.output()?).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What is said of a mirror at `address`; nothing, where this machine has no apt.
+    fn said_of(address: &str) -> Option<String> {
+        if !Path::new(FETCH).exists() {
+            println!("skipped: needs {FETCH}, of a Debian machine");
+            return None;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let archive = format!("http://{address}/debian");
+        let security = archive.clone();
+        let mirror = Mirror { archive, security };
+        let reached = reach(&mirror, "trixie", &scratch.path().join("release"), 1);
+        let said = format!("{:#}", reached.unwrap_err());
+        assert!(said.contains(address), "{said}");
+        Some(said)
+    }
+
+    #[test]
+    fn a_mirror_that_nobody_serves_is_named_with_the_reason() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        if let Some(said) = said_of(&address) {
+            assert!(said.contains("Connection refused"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_that_is_silent_is_not_waited_for_long() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        // By apt itself, or because it took no end.
+        if let Some(said) = said_of(&address) {
+            assert!(
+                said.contains("Connection failed") || said.contains("does not come"),
+                "{said}"
+            );
+        }
+    }
 }
