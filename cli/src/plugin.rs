@@ -118,6 +118,9 @@ pub(crate) struct InstallArguments {
     /// Its author's signature; without it that in SOURCE.statement.minisig, if there is one.
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
+    /// Also if the version is older than the installed one, or than one that was removed.
+    #[arg(long)]
+    pub(crate) downgrade: bool,
 }
 
 /// What `upgrade` takes.
@@ -128,9 +131,6 @@ pub(crate) struct UpgradeArguments {
     /// Also under containers whose mounts have to be replaced (FUSE).
     #[arg(long)]
     pub(crate) force: bool,
-    /// Also if the version is older than the installed one.
-    #[arg(long)]
-    pub(crate) downgrade: bool,
 }
 
 /// Runs one.
@@ -151,7 +151,6 @@ pub(crate) fn run(
             let wanted = PluginInstall {
                 upgrade: true,
                 force: arguments.force,
-                downgrade: arguments.downgrade,
                 ..PluginInstall::default()
             };
             installed::install(&arguments.install, wanted, client, terminal)

@@ -94,6 +94,19 @@ fn an_image_is_named_and_its_rights_are_told() {
         ..PluginInstall::default()
     };
     assert_eq!(core.last_request(), Request::PluginInstall(wanted));
+    core.laz(&[
+        "plugin",
+        "install",
+        "--yes",
+        "--downgrade",
+        "shop/sshfs:1.1",
+    ]);
+    let wanted = PluginInstall {
+        image: Some("shop/sshfs:1.1".into()),
+        downgrade: true,
+        ..PluginInstall::default()
+    };
+    assert_eq!(core.last_request(), Request::PluginInstall(wanted));
     let ran = core.laz(&["plugin", "rm", "sshfs"]);
     assert_eq!(ran.status, 1);
     let line = "laz: plugin \"sshfs\": it serves the context attic; detach it first\n";

@@ -188,7 +188,7 @@ pub struct PluginInstall {
     /// Also under containers that lose their mounts for a moment by that.
     #[serde(default)]
     pub force: bool,
-    /// Also if its version is older than that of the one whose place it takes.
+    /// Also if its version is older than that of the one whose place it takes, or that was removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub downgrade: bool,
     /// Only tells what the plugin is and asks for, and whether it would be refused.

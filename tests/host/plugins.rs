@@ -39,7 +39,8 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
 
     it_keeps_the_contract_in_its_container(world, &first)?;
     what_is_no_plugin_is_refused(world)?;
-    let said = world.laz(&["plugin", "install", "--yes", &first])?;
+    // Another test may have removed a newer one.
+    let said = world.laz(&["plugin", "install", "--yes", "--downgrade", &first])?;
     ensure!(
         said.contains("boxes 1.0.0") && said.contains("SYS_ADMIN"),
         "{said}"
@@ -96,7 +97,30 @@ fn a_plugin_is_written_packed_installed_replaced_and_removed(world: &mut World) 
     let said = world.laz_fails(&["plugin", "rm", "boxes"])?;
     ensure!(said.contains("it is not installed"), "{said}");
     ensure!(images(world)? + 1 == before, "its image stays");
+    a_removed_version_is_remembered(world, &first, &output)?;
+    ensure!(images(world)? + 1 == before, "an image stays");
     world.becomes_clean()
+}
+
+/// Also by another core.
+fn a_removed_version_is_remembered(world: &mut World, first: &str, second: &str) -> Result<()> {
+    let install = ["plugin", "install", "--yes"];
+    world.laz(&[&install[..], &[second]].concat())?;
+    world.laz(&["plugin", "rm", "boxes"])?;
+    world.core.kill()?;
+    world.core.start_answering()?;
+    world.settled()?;
+    let said = world.laz_fails(&[&install[..], &[first]].concat())?;
+    let older = "version 1.0.0 is older than 2.0.0, which was removed";
+    ensure!(
+        said.contains(older) && said.contains("--downgrade"),
+        "{said}"
+    );
+    world.laz(&[&install[..], &["--downgrade", first]].concat())?;
+    world.laz(&["plugin", "rm", "boxes"])?;
+    // The one that was removed last counts.
+    world.laz(&[&install[..], &[first]].concat())?;
+    world.laz(&["plugin", "rm", "boxes"]).map(drop)
 }
 
 /// Back to the first version, and its data are still there.

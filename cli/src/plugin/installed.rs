@@ -66,6 +66,7 @@ pub(crate) fn install(
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
+    wanted.downgrade = arguments.downgrade;
     wanted.signature = statement::signature_of(&arguments.source, arguments.signature.as_deref())?;
     if !arguments.yes {
         // Before anything is sent to where nobody would agree to it.

@@ -136,11 +136,17 @@ impl Supervisor {
                     .cause(format!("version {} is installed", old.manifest.version))
                     .remedy("replace it: laz plugin upgrade"));
             }
-            Some(old) if old.image != new.image_id => {
-                may_follow(&new.manifest, &old.manifest, wanted)?;
-                self.may_end(kind, &old.manifest, wanted)?;
+            Some(old) if old.image == new.image_id => {}
+            old => {
+                if let Some(removed) = self.world.removed.get(kind) {
+                    may_follow(&new.manifest, removed, "was removed", wanted)?;
+                }
+                if let Some(old) = old {
+                    let version = &old.manifest.version;
+                    may_follow(&new.manifest, version, "is installed", wanted)?;
+                    self.may_end(kind, &old.manifest, wanted)?;
+                }
             }
-            _ => {}
         }
         Ok(PluginStatus {
             kind: kind.clone(),
@@ -188,6 +194,19 @@ impl Supervisor {
         }
     }
 
+    /// Keeps which version of `kind` goes now: an older one is not to come in its place unasked.
+    fn keep_version(&mut self, kind: Kind, images: &Images) -> Result<()> {
+        let going = self.installed(&kind);
+        let going = going.filter(|entry| images.others.contains(&entry.image));
+        let Some(version) = going.map(|entry| entry.manifest.version.clone()) else {
+            return Ok(());
+        };
+        match self.world.removed.get(&kind) {
+            Some(newer) if is_older(&version, newer) => Ok(()),
+            _ => self.apply_durably([Event::Removed(kind, Some(version))]),
+        }
+    }
+
     /// Refuses to remove a plugin that is not there, that is part of the OS, or that has contexts.
     fn may_remove(&self, kind: &Kind, images: &Images) -> Result<()> {
         let what = format!("plugin \"{kind}\"");
@@ -228,17 +247,17 @@ struct Images {
     others: Vec<String>,
 }
 
-/// Refuses an older version in a newer one's place, whoever signed it: what was mended since would be
-/// broken again.
-fn may_follow(new: &Manifest, old: &Manifest, wanted: &PluginInstall) -> Result<()> {
-    if wanted.downgrade || !is_older(&new.version, &old.version) {
+/// Refuses an older version in the place of `old`, of which `what` is said, whoever signed it: what was
+/// mended since would be broken again.
+fn may_follow(new: &Manifest, old: &str, said: &str, wanted: &PluginInstall) -> Result<()> {
+    if wanted.downgrade || !is_older(&new.version, old) {
         return Ok(());
     }
     let what = format!("plugin \"{}\"", new.kind);
     Err(Error::invalid(what)
         .cause(format!(
-            "version {} is older than {}, which is installed",
-            new.version, old.version
+            "version {} is older than {old}, which {said}",
+            new.version
         ))
         .remedy("if that is what you want: --downgrade"))
 }
@@ -379,13 +398,22 @@ impl Hands {
         let mut others = self.images_of_kind(&new.kind).await?;
         others.others.retain(|other| other != image);
         let served = served_before(backend, &new.kind).await?;
-        let replaces = !others.others.is_empty() || served.is_some_and(|served| served != image);
+        let replaces =
+            !others.others.is_empty() || served.as_deref().is_some_and(|served| served != image);
         let all = [&others.of_the_os[..], &others.others].concat();
         install.let_in(image, &all);
         self.look_again.notify_one();
         let plugin = self.comes_to_serve(backend, &new.kind, image).await?;
         if replaces {
             self.retire(backend, &new.kind, others.others).await?;
+        }
+        if served.as_deref() != Some(image) {
+            let kind = new.kind.clone();
+            let installed = backend.ask(move |s, reply| {
+                let kept = s.apply_durably([Event::Removed(kind, None)]);
+                super::requests::answer(reply, kept);
+            });
+            installed.await?;
         }
         self.look_again.notify_one();
         Ok(plugin)
@@ -451,7 +479,8 @@ impl Hands {
         let images = Arc::new(self.images_of_kind(&kind).await?);
         let (asked, there) = (kind.clone(), Arc::clone(&images));
         let may = backend.ask_informed(move |s, reply| {
-            super::requests::answer(reply, s.may_remove(&asked, &there));
+            let may = s.may_remove(&asked, &there);
+            super::requests::answer(reply, may.and_then(|()| s.keep_version(asked, &there)));
         });
         may.await?;
         for image in &images.others {
@@ -497,7 +526,28 @@ async fn served_before(backend: &Backend, kind: &Kind) -> Result<Option<String>>
 
 #[cfg(test)]
 mod tests {
-    use super::is_older;
+    use super::*;
+
+    #[test]
+    fn an_older_version_comes_in_anothers_place_only_if_that_is_said() {
+        let new: Manifest = serde_json::from_value(serde_json::json!({
+            "kind": "shelves", "version": "1.5.0", "context_schema": {}, "volume_schema": {},
+            "capabilities": [], "privileges": {}
+        }))
+        .unwrap();
+        let mut wanted = PluginInstall::default();
+        for before in ["1.4.9", "1.5.0", "latest"] {
+            assert!(may_follow(&new, before, "was removed", &wanted).is_ok());
+        }
+        let error = may_follow(&new, "2.0.0", "was removed", &wanted).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "plugin \"shelves\": version 1.5.0 is older than 2.0.0, which was removed; \
+             if that is what you want: --downgrade"
+        );
+        wanted.downgrade = true;
+        assert!(may_follow(&new, "2.0.0", "was removed", &wanted).is_ok());
+    }
 
     #[test]
     fn a_version_is_older_only_where_both_are_semantic() {

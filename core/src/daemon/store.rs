@@ -1,5 +1,5 @@
 //! What core keeps across its own death: volumes, the contexts made for them, the mount
-//! identities that hold them. One redb database, every write synced before it is answered.
+//! identities that hold them, plugins' signatures, which versions of plugins were removed. One redb database, every write synced before it is answered.
 //!
 //! What can be observed (mounts, containers) or read again (the cloud-config) is not kept.
 
@@ -20,6 +20,7 @@ const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const CONTEXTS: TableDefinition<&str, &[u8]> = TableDefinition::new("contexts");
 const LEFT: TableDefinition<&str, &[u8]> = TableDefinition::new("snapshots_left");
 const SIGNATURES: TableDefinition<&str, &[u8]> = TableDefinition::new("signatures");
+const REMOVED: TableDefinition<&str, &[u8]> = TableDefinition::new("removed_plugins");
 const ABOUT: TableDefinition<&str, &[u8]> = TableDefinition::new("about");
 
 /// The layout of the records; a database with a larger number was written by a newer core.
@@ -42,6 +43,7 @@ struct Image {
     contexts: BTreeMap<ContextName, Vec<u8>>,
     left: BTreeMap<String, Vec<u8>>,
     signatures: BTreeMap<String, Vec<u8>>,
+    removed: BTreeMap<String, Vec<u8>>,
 }
 
 /// A volume as it is kept.
@@ -118,6 +120,7 @@ impl Store {
             write.open_table(CONTEXTS).map_err(|e| fail(&e))?;
             write.open_table(LEFT).map_err(|e| fail(&e))?;
             write.open_table(SIGNATURES).map_err(|e| fail(&e))?;
+            write.open_table(REMOVED).map_err(|e| fail(&e))?;
             let found = about
                 .get("layout")
                 .map_err(|e| fail(&e))?
@@ -196,6 +199,14 @@ impl Store {
             world.signatures.insert(image.clone(), signature);
             self.written.signatures.insert(image, bytes);
         }
+        let removed = read.open_table(REMOVED).map_err(|e| fail(&e))?;
+        for row in removed.iter().map_err(|e| fail(&e))? {
+            let (kind, bytes) = row.map_err(|e| fail(&e))?;
+            let (kind, bytes) = (kind.value().to_owned(), bytes.value().to_vec());
+            let version = String::from_utf8_lossy(&bytes).into_owned();
+            world.removed.insert(Kind::new(&kind)?, version);
+            self.written.removed.insert(kind, bytes);
+        }
         Ok(())
     }
 
@@ -243,6 +254,8 @@ impl Store {
             let mut table = write.open_table(SIGNATURES).map_err(|e| fail(&e))?;
             exchange(&mut table, &self.written.signatures, &new.signatures)
                 .map_err(|e| fail(&e))?;
+            let mut table = write.open_table(REMOVED).map_err(|e| fail(&e))?;
+            exchange(&mut table, &self.written.removed, &new.removed).map_err(|e| fail(&e))?;
         }
         write.commit().map_err(|e| fail(&e))
     }
@@ -289,6 +302,10 @@ impl Image {
         let signatures = world.signatures.iter();
         image.signatures = signatures
             .map(|(image, signature)| (image.clone(), signature.clone().into_bytes()))
+            .collect();
+        let removed = world.removed.iter();
+        image.removed = removed
+            .map(|(kind, version)| (kind.to_string(), version.clone().into_bytes()))
             .collect();
         Ok(image)
     }
@@ -389,6 +406,9 @@ mod tests {
             .signatures
             .insert("sha256:0".into(), "untrusted comment: x\n".into());
         world
+            .removed
+            .insert(Kind::new("shelves").unwrap(), "2.0.0".into());
+        world
     }
 
     fn reload(directory: &Path, boot_id: &str) -> World {
@@ -424,6 +444,7 @@ mod tests {
         );
         assert_eq!(after.left, before.left);
         assert_eq!(after.signatures, before.signatures);
+        assert_eq!(after.removed, before.removed);
         assert_eq!(
             after.contexts[&ContextName::new("nas").unwrap()].config,
             json!({"server": "a"})
@@ -433,10 +454,12 @@ mod tests {
         store.load(&mut World::default(), "boot").unwrap();
         before.volumes.clear();
         before.signatures.clear();
+        before.removed.clear();
         store.save(&before).unwrap();
         drop(store);
         let after = reload(directory.path(), "boot");
         assert!(after.volumes.is_empty() && after.signatures.is_empty());
+        assert!(after.removed.is_empty());
     }
 
     #[test]

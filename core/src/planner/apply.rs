@@ -29,6 +29,8 @@ impl World {
                 self.signatures.retain(|image, _| there.contains(image));
                 self.signatures.insert(image, signature);
             }
+            Event::Removed(kind, Some(version)) => drop(self.removed.insert(kind, version)),
+            Event::Removed(kind, None) => drop(self.removed.remove(&kind)),
             Event::Declared { contexts, volumes } => {
                 self.declare_contexts(contexts);
                 self.declare_volumes(volumes);

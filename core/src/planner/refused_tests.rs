@@ -105,6 +105,17 @@ fn a_context_that_runs_goes_on_and_says_that_it_cannot_be_started_again() {
 }
 
 #[test]
+fn the_version_of_a_removed_plugin_is_known_until_it_is_installed_again() {
+    let mut world = World::default();
+    for (version, known) in [(Some("2"), Some("2")), (Some("3"), Some("3")), (None, None)] {
+        let event = Event::Removed(kind(), version.map(str::to_owned));
+        assert!(event.changes_what_is_kept());
+        world.apply(event, 0);
+        assert_eq!(world.removed.get(&kind()).map(String::as_str), known);
+    }
+}
+
+#[test]
 fn signatures_of_images_that_are_gone_go_when_another_comes() {
     let mut world = World::default();
     for (image, there) in [

@@ -97,6 +97,8 @@ pub enum Event {
         /// The identities of all images that there are: signatures of others go.
         there: BTreeSet<String>,
     },
+    /// The plugin of a kind has been removed in this version, or has been installed (none).
+    Removed(Kind, Option<String>),
     /// The declared contexts and volumes, read anew: what is not in them is no longer declared.
     Declared {
         /// The contexts, with their kind and options.

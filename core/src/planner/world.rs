@@ -21,6 +21,8 @@ pub struct World {
     pub refused: BTreeMap<Kind, RefusedKind>,
     /// The signatures that came with images, by the images' identities.
     pub signatures: BTreeMap<String, String>,
+    /// The versions of plugins that have been removed and not been installed again.
+    pub removed: BTreeMap<Kind, String>,
     /// The contexts.
     pub contexts: BTreeMap<ContextName, ContextEntry>,
     /// The volumes.
