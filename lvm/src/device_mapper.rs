@@ -268,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn a_logical_volume_is_called_as_lvm_itself_says() {
+        let all = crate::report::logicals(include_str!("../fixtures/whole.json")).unwrap();
+        for logical in all.iter().filter(|l| l.is_public()) {
+            let name = name_of("fast", &logical.name);
+            assert_eq!(Path::new(NODES).join(name), logical.node);
+        }
+        assert_eq!(name_of("my-fast", "lz-1"), "my--fast-lz--1");
+    }
+
+    #[test]
     fn only_our_own_nodes_without_a_device_are_stale() {
         let mapped = parse("my--fast-lz--1|LVM-x|Active|0\n");
         let nodes = [

@@ -1,6 +1,6 @@
 //! What LVM's reports say: `--reportformat json`, where every value is a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use lazarette_plugin::serde_json::{self, Value};
@@ -182,7 +182,7 @@ pub fn physicals(json: &str) -> Result<Vec<Physical>> {
 /// # Errors
 /// `Internal` if it is no report, or lacks a column.
 pub fn logicals(json: &str) -> Result<Vec<Logical>> {
-    rows(json, "lv")?.iter().map(logical).collect()
+    once(&rows(json, "lv")?)
 }
 
 /// The logical volumes of the volume group with that UUID, and itself, of a report that has the
@@ -200,8 +200,16 @@ pub fn whole(json: &str, uuid: &str) -> Result<Option<(Group, Vec<Logical>)>> {
     if group.uuid != uuid {
         return Ok(None);
     }
-    let all = rows.map(|row| logical(&row)).collect::<Result<_>>()?;
-    Ok(Some((group, all)))
+    let rows: Vec<Row> = rows.collect();
+    Ok(Some((group, once(&rows)?)))
+}
+
+/// Each logical volume once: lvs(8) has a row for each segment of it.
+fn once(rows: &[Row]) -> Result<Vec<Logical>> {
+    let mut all: Vec<Logical> = rows.iter().map(logical).collect::<Result<_>>()?;
+    let mut seen = BTreeSet::new();
+    all.retain(|l| seen.insert(l.uuid.clone()));
+    Ok(all)
 }
 
 fn logical(row: &Row) -> Result<Logical> {

@@ -10,6 +10,10 @@ const DUPLICATE: &str = include_str!("../fixtures/pvs-duplicate.json");
 const VGS_MISSING: &str = include_str!("../fixtures/vgs-missing.json");
 const PVS_MISSING: &str = include_str!("../fixtures/pvs-missing.json");
 const LVS_MISSING: &str = include_str!("../fixtures/lvs-missing.json");
+/// Of lvs with the group's columns: a thin volume with a snapshot, and a pool that lies on two devices.
+const WHOLE: &str = include_str!("../fixtures/whole.json");
+/// The same of a group that is not there.
+const WHOLE_GONE: &str = include_str!("../fixtures/whole-gone.json");
 
 fn logical(name: &str) -> Logical {
     let all = logicals(LVS).unwrap();
@@ -25,6 +29,31 @@ fn a_group_is_read() {
     assert!(!group.exported && group.missing == 0 && group.system_id.is_empty());
     assert_eq!(group.rounded(1), 4 << 20);
     assert_eq!(group.rounded(4 << 20), 4 << 20);
+}
+
+#[test]
+fn a_group_is_read_with_its_logical_volumes_each_once() {
+    let uuid = "rufBiN-JZ1r-DLmX-58uB-8RqO-pnUV-L0HcpF";
+    let (group, all) = whole(WHOLE, uuid).unwrap().unwrap();
+    assert_eq!((group.name.as_str(), group.uuid.as_str()), ("fast", uuid));
+    assert_eq!((group.size, group.free), (6_429_868_032, 3_779_067_904));
+    assert_eq!((group.extent, group.missing), (4 << 20, 0));
+    let names: Vec<&str> = all.iter().map(|l| l.name.as_str()).collect();
+    let wanted = [
+        "[lvol0_pmspare]",
+        "lz-1",
+        "lz-2",
+        "lzs-1",
+        "pool",
+        "[pool_tdata]",
+        "[pool_tmeta]",
+    ];
+    assert_eq!(names, wanted);
+    assert!(all[1].is_thin() && all[1].active && all[1].has_tag("lazarette.ready"));
+    assert!(all[4].is_pool() && all[4].data == Some(0.0));
+    assert_eq!(whole(WHOLE, &group.uuid.replace('r', "s")).unwrap(), None);
+    assert_eq!(whole(WHOLE_GONE, uuid).unwrap(), None);
+    whole("", uuid).unwrap_err();
 }
 
 #[test]
@@ -133,6 +162,7 @@ proptest! {
         }
         let _ = logicals(&changed);
         let _ = groups(&changed);
+        let _ = whole(&changed, "");
         let _ = physicals(&changed);
     }
 }
