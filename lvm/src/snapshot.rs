@@ -129,9 +129,13 @@ impl Inner {
             let snapshot = snapshot.ok_or_else(|| self.no_snapshot(&found, id))?;
             self.refuse_open(&found)?;
             self.replace(time, &look, volume, &found, &snapshot)?;
+            // One that was interrupted here has left a volume of the snapshot's size: then the
+            // options tell what it had grown to.
+            let asked = volume.options.size.map_or(0, Size::bytes);
+            let before = found.size.max(look.group.rounded(asked));
             // A branch is as large as what it is one of.
-            return match snapshot.size < found.size {
-                true => self.keep_size(time, volume, &found),
+            return match snapshot.size < before {
+                true => self.keep_size(time, volume, before),
                 false => Ok(()),
             };
         }
@@ -201,17 +205,12 @@ impl Inner {
     }
 
     /// A volume that has grown since the snapshot has the snapshot's size now: it gets its own back.
-    fn keep_size(
-        &self,
-        time: Time<'_>,
-        volume: &Volume<VolumeOptions>,
-        before: &Logical,
-    ) -> Result<()> {
+    fn keep_size(&self, time: Time<'_>, volume: &Volume<VolumeOptions>, before: u64) -> Result<()> {
         let (look, now) = self.existing(time, volume)?;
-        if now.size >= before.size {
+        if now.size >= before {
             return Ok(());
         }
-        self.extend_to(time, &look, &now, Size::of_bytes(before.size))?;
+        self.extend_to(time, &look, &now, Size::of_bytes(before))?;
         self.grow_file_system(time, volume, &now)
     }
 

@@ -78,6 +78,23 @@ fn a_thin_volume_is_replaced_by_a_branch_of_the_snapshot_that_is_stamped_from_it
 }
 
 #[test]
+fn a_thin_rollback_that_was_interrupted_before_it_grew_gives_the_volume_its_size() {
+    let (mut volume, id) = (volume(), SnapshotId::random());
+    // All that is left of what it had grown to.
+    volume.options = from_value(json!({"size": "2G"})).unwrap();
+    let container = Container::new(&rows(&volume, id, true));
+    let inner = container.inner(json!({"volume_group": "fast", "thin_pool": {"name": "pool"}}));
+    // The file system, which is none here, cannot grow.
+    let _ = inner.rollback(&call(), &volume, id);
+    let name = stamp::name_of_volume(volume.id);
+    let calls = container.calls();
+    let grown = calls.iter().find(|call| call.starts_with("lvm lvextend"));
+    let grown = grown.unwrap_or_else(|| panic!("{calls:?}"));
+    assert!(grown.contains("2147483648b"), "{grown}");
+    assert!(grown.ends_with(&format!("fast/{name}")), "{grown}");
+}
+
+#[test]
 fn a_thick_rollback_that_was_interrupted_after_the_merge_takes_the_snapshot_anew() {
     let (volume, id) = (volume(), SnapshotId::random());
     let mut all = rows(&volume, id, false);
