@@ -4,65 +4,14 @@ use anyhow::{Result, ensure};
 
 use super::{TOOLS, step};
 use crate::guest::Guest;
+use crate::kills::KILLING;
 
-/// Killing, and what must hold afterwards.
-const KILLING: &str = r#"
-    # attempt VICTIM DELAY COMMAND…: kills it so many seconds after the command began, or, if it is a
-    # command of LVM's, as soon as that is seen. Says whether the command has succeeded all the same.
-    attempt() {
-        local victim=$1 delay=$2 running
-        shift 2
-        serving() {
-            host=$(system-docker top laz-context-fast -o pid,args | awk '/laz-plugin-host serve/ { print $1 }')
-            [ -n "$host" ]
-        }
-        until_ok 60 serving
-        "$@" > /tmp/out 2>&1 &
-        running=$!
-        case $victim in
-            core) sleep "$delay"; kill -9 "$(core_pid)";;
-            host) sleep "$delay"; kill -9 "$host";;
-            *)
-                while kill -0 $running 2> /dev/null; do
-                    if pkill -KILL -f "/sbin/[l]vm $victim"; then echo "$victim" >> /tmp/hits; break; fi
-                done;;
-        esac
-        acknowledged=no
-        wait $running && acknowledged=yes
-        echo "$victim $delay: $* acknowledged: $acknowledged" >&2
-        until_ok 60 laz status
-        until_ok 150 shows '^fast .* healthy '
-    }
-    of() { laz volume inspect "$1" | grep -o -E '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}' | sed -n 1p; }
-    # create VICTIM DELAY NAME OPTION…
-    create() {
-        local name=$3
-        local make=(laz volume create --kind lvm -o volume_group=fast -o size=32M "${@:4}" "$name")
-        attempt "$1" "$2" "${make[@]}"
-        [ $acknowledged = no ] || laz volume inspect "$name" > /dev/null || fail "$name was acknowledged and is not known"
-        until_ok 90 "${make[@]}"
-    }
-    # snapshot VICTIM DELAY SNAPSHOT: of the volume kept, to which somebody writes.
-    snapshot() {
-        local name=$3
-        known() { laz volume snapshots -q kept | grep -x "$name"; }
-        attempt "$1" "$2" laz volume snapshot kept "$name"
-        [ $acknowledged = no ] || known > /dev/null || fail "the snapshot $name was acknowledged and is not known"
-        again() { known || laz volume snapshot kept "$name"; }
-        until_ok 90 again
-    }
-    # remove VICTIM DELAY NAME
-    remove() {
-        local name=$3 id
-        id=$(of "$name")
-        attempt "$1" "$2" laz volume rm --yes "$name"
-        if [ $acknowledged = yes ]; then
-            ! lvm lvs --noheadings -o lv_name fast | grep -e "$id" || fail "$name was removed and is still there"
-        fi
-        gone() { ! laz volume inspect "$name" || laz volume rm --yes "$name"; }
-        until_ok 90 gone
-        ! lvm lvs --noheadings -o lv_name fast | grep -e "$id" || fail "$name is still there"
-    }
+/// What killing needs to know, and what must hold afterwards.
+const OURS: &str = r#"
+    CONTEXT=fast
+    VOLUME=(--kind lvm -o volume_group=fast -o size=32M)
+    serves() { shows '^fast .* healthy '; }
+    there() { lvm lvs --noheadings -o lv_name fast | has -e "$2"; }
     # What laz knows and what LVM has are the same, and there is nothing else of ours.
     agree() {
         local there one name
@@ -129,13 +78,13 @@ pub(super) fn lvm_a_kill_at_any_moment_leaves_nothing_half_made(guest: &Guest) -
         ),
         (
             "a command of LVM's",
-            "create lvcreate 0 k5 -o type=linear
-            create lvcreate 0 k6
-            snapshot lvcreate 0 three
-            remove lvremove 0 k4",
+            "create tool 'lvm lvcreate' k5 -o type=linear
+            create tool 'lvm lvcreate' k6
+            snapshot tool 'lvm lvcreate' three
+            remove tool 'lvm lvremove' k4",
         ),
     ] {
-        let script = format!("{TOOLS}\n{KILLING}\n{rounds}\nfine");
+        let script = format!("{TOOLS}\n{OURS}\n{KILLING}\n{rounds}\nfine");
         guest.sh(&format!("{what} is killed"), &script)?;
     }
     let hits = guest.sh("how many were", "cat /tmp/hits 2> /dev/null | wc -l")?;
