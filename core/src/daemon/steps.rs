@@ -30,6 +30,10 @@ use crate::planner::{
 };
 use crate::volume::{Created, ListedVolume, Mounted, Removed};
 
+/// How often it is tried again to remove what a failed create has left, with growing pauses: half a
+/// minute in all.
+const CLEANUPS: u32 = 5;
+
 /// What steps work with; shared by all of them.
 pub struct Hands {
     /// What core was started with.
@@ -490,7 +494,7 @@ impl Hands {
         };
         match removed {
             Ok(_) => Ok(Outcome::Done),
-            Err(error) if volume.forced => {
+            Err(error) if volume.forced && !may_go_yet(volume, &error) => {
                 self.say(volume, format!("volume \"{name}\" is forgotten: {error}"));
                 Ok(Outcome::Done)
             }
@@ -527,4 +531,41 @@ async fn within<T>(
             format!("{what} did not end within {} s", limit.as_secs()),
         ))
     })
+}
+
+/// Whether what a failed create has left may go at another try: its storage answers, and something was
+/// in the way. Where the storage is away the name is free at once.
+fn may_go_yet(volume: &VolumeEntry, error: &Error) -> bool {
+    let in_the_way = matches!(error.kind, ErrorKind::Busy | ErrorKind::Internal);
+    !volume.made && in_the_way && volume.retry.failures < CLEANUPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_create_has_left_is_removed_again_where_the_storage_answers() {
+        let context = ContextName::new("fast").unwrap();
+        let options = serde_json::json!({});
+        let mut volume = VolumeEntry::declared(context, options, "fast/x".into(), false);
+        let error = |kind| Error::new(kind, "cannot remove it");
+        for (kind, again) in [
+            (ErrorKind::Internal, true),
+            (ErrorKind::Busy, true),
+            (ErrorKind::Unreachable, false),
+            (ErrorKind::Timeout, false),
+            (ErrorKind::Plugin, false),
+        ] {
+            assert_eq!(may_go_yet(&volume, &error(kind)), again, "{kind:?}");
+        }
+        for _ in 0..CLEANUPS {
+            assert!(may_go_yet(&volume, &error(ErrorKind::Internal)));
+            volume.retry.failed(error(ErrorKind::Internal), 0);
+        }
+        assert!(!may_go_yet(&volume, &error(ErrorKind::Internal)));
+        volume.retry.succeeded();
+        volume.made = true;
+        assert!(!may_go_yet(&volume, &error(ErrorKind::Internal)));
+    }
 }
