@@ -77,6 +77,7 @@ fn case_14_containers_outlive_clients_and_bricks(world: &mut World) -> Result<()
         "deaths were seen after {seen:?}"
     );
     a_stopped_client_is_replaced(world)?;
+    core_dies_while_it_replaces_a_client(world)?;
     a_lost_brick_is_told(world, &server)?;
     world.user.ok(&["rm", "-f", "user-one", "user-two"])?;
     world.user.ok(&["volume", "rm", "one", "two"])?;
@@ -162,6 +163,21 @@ fn a_stopped_client_is_replaced(world: &World) -> Result<()> {
     let ended = began.elapsed();
     let took = mended(world, "stopped")?;
     println!("a stopped client: ended in {ended:?}, mended in {took:?}");
+    Ok(())
+}
+
+/// The two volumes of one dead client are replaced one after the other, each in several steps.
+fn core_dies_while_it_replaces_a_client(world: &mut World) -> Result<()> {
+    for wait in [20, 120, 250, 400, 700] {
+        let old = client()?.context("no client")?;
+        process::signal(old, Signal::KILL)?;
+        std::thread::sleep(Duration::from_millis(wait));
+        world.core.kill()?;
+        world.core.start_answering()?;
+        let took = mended(world, &format!("after{wait}"))?;
+        println!("core killed {wait} ms after its client: mended in {took:?}");
+        ensure!(client()? != Some(old));
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What core keeps across its own death: volumes, the contexts made for them, the mount
-//! identities that hold them, plugins' signatures, which versions of plugins were removed. One redb database, every write synced before it is answered.
+//! identities that hold them, plugins' signatures, which versions of plugins were removed. One redb
+//! database, every write synced before it is answered.
 //!
 //! What can be observed (mounts, containers) or read again (the cloud-config) is not kept.
 
