@@ -95,12 +95,23 @@ fn trial(case: Case, lab: Result<Lab, String>) -> Trial {
                 let why = format!("{error:#}");
                 // At once, in short: the list of failures comes after the last test. `cargo xtask test`
                 // repeats this line at its end.
-                let first: Vec<&str> = why.lines().take(5).collect();
-                println!("FAILED {name}: {}", first.join(" | "));
+                println!("FAILED {name}: {}", in_short(&why));
                 Err(Failed::from(why))
             }
         }
     })
+}
+
+/// The beginning, which says what was done, and the end, which says what was wrong: without the
+/// machine's logs, which come after that.
+fn in_short(why: &str) -> String {
+    const LINES: usize = 4;
+    let said = why.lines().take_while(|line| !line.starts_with("--- "));
+    let mut said: Vec<&str> = said.collect();
+    if said.len() > 2 * LINES {
+        said.splice(LINES..said.len() - LINES, ["…"]);
+    }
+    said.join(" | ")
 }
 
 fn restored(lab: &Lab, run: fn(&Guest) -> Result<()>) -> Result<()> {
