@@ -209,11 +209,9 @@ impl Inner {
         if fresh.is_empty() {
             return Ok(());
         }
-        // From now on they are looked at, too; and so are missing ones, which may come back.
-        let mut paths = stable(&known);
-        paths.extend(self.missing_paths(time)?);
-        paths.extend(fresh.iter().map(PathBuf::from));
-        self.lvm.configure(&Devices::Only(paths))?;
+        // Missing ones stay looked for: they may come back, under a name that nobody knows here.
+        let paths: Vec<PathBuf> = fresh.iter().map(PathBuf::from).collect();
+        self.lvm.look_also_at(&paths)?;
         let nodes = group::prepare(&self.lvm, time, &fresh, wipe)?;
         let what = format!("cannot add devices to {}", self.group.name);
         let mut words = vec!["vgextend", "--yes", "--", &self.group.name];
@@ -228,17 +226,6 @@ impl Inner {
             .iter()
             .filter(|p| p.group_uuid == self.group.uuid && !p.missing);
         ours.map(|p| devices::node(p.name.as_ref())).collect()
-    }
-
-    /// What the group's missing devices were called.
-    fn missing_paths(&self, time: Time<'_>) -> Result<Vec<PathBuf>> {
-        let physicals = self.lvm.physicals(time)?;
-        let missing = physicals
-            .iter()
-            .filter(|p| p.group_uuid == self.group.uuid && p.missing);
-        Ok(missing
-            .filter_map(|p| self.group.devices.get(&p.uuid).cloned())
-            .collect())
     }
 
     fn reduce(&self, call: &Call, wanted: &Reduce) -> Result<Value> {
@@ -447,13 +434,11 @@ mod tests {
     #[test]
     fn a_missing_device_is_still_looked_for_when_others_are_added() {
         let container = Container::new(&[]);
-        let mut inner = container.inner(json!({"volume_group": "fast"}));
+        let inner = container.inner(json!({"volume_group": "fast"}));
         let lost = "/dev/disk/by-id/lost";
-        inner.group.devices.insert("u".into(), lost.into());
-        let device = json!({"pv_name": "[unknown]", "pv_uuid": "u", "vg_name": "fast",
-            "vg_uuid": inner.group.uuid, "pv_size": "1", "pv_missing": "1", "pv_duplicate": "0",
-            "pv_in_use": "1"});
-        let pvs = json!({"report": [{"pv": [device]}]});
+        let looked_at = Devices::Only(vec![lost.into()]);
+        inner.lvm.configure(&looked_at).unwrap();
+        let pvs = json!({"report": [{"pv": []}]});
         container.set("pvs.json", &pvs.to_string());
         let wanted: Extend = serde_json::from_value(json!({"devices": ["/dev/fresh"]})).unwrap();
         let call = crate::fakes::call_of(std::time::Duration::from_secs(60));
@@ -463,6 +448,16 @@ mod tests {
         for path in [lost, "/dev/fresh"] {
             assert!(filter.contains(&format!("\"a|^{path}$|\"")), "{filter}");
         }
+        // Missing when the group was opened, its name is not known: all devices are looked at.
+        inner.lvm.configure(&Devices::All).unwrap();
+        inner.extend(&call, &wanted).unwrap_err();
+        assert!(!container.settings().contains("filter"));
+        // Another group of the same name is there, whose device must not be taken.
+        let namesakes = Devices::Except(vec!["/dev/null".into()]);
+        inner.lvm.configure(&namesakes).unwrap();
+        let wanted: Extend = serde_json::from_value(json!({"devices": ["/dev/null"]})).unwrap();
+        let refused = inner.extend(&call, &wanted).unwrap_err().to_string();
+        assert!(refused.contains("another volume group"), "{refused}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -9,6 +10,7 @@ use lazarette_plugin::command::Command;
 use lazarette_plugin::{Call, Error, Result};
 
 use crate::device_mapper;
+use crate::devices;
 use crate::message;
 use crate::programs::Programs;
 use crate::report::{self, Group, Logical, Physical};
@@ -44,6 +46,8 @@ pub(crate) struct Lvm {
     /// The directory of the device mapper's nodes.
     pub(crate) nodes: PathBuf,
     directory: PathBuf,
+    /// What was configured last.
+    looked_at: Arc<Mutex<Devices>>,
 }
 
 /// The directory of our lvm.conf; in memory, gone with the container.
@@ -102,11 +106,48 @@ impl Lvm {
             programs,
             nodes: device_mapper::NODES.into(),
             directory: directory.to_owned(),
+            looked_at: Arc::new(Mutex::new(Devices::All)),
         }
     }
 
-    /// Writes the configuration, from which on only `devices` are looked at.
+    /// From now on only `devices` are looked at.
     pub(crate) fn configure(&self, devices: &Devices) -> Result<()> {
+        let mut looked_at = self
+            .looked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.write(devices)?;
+        *looked_at = devices.clone();
+        Ok(())
+    }
+
+    /// From now on these are looked at, too.
+    ///
+    /// # Errors
+    /// `Invalid` for a device of another group of the same name, which must not be looked at.
+    pub(crate) fn look_also_at(&self, more: &[PathBuf]) -> Result<()> {
+        let mut looked_at = self
+            .looked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut paths = match &*looked_at {
+            Devices::All => return Ok(()),
+            Devices::Except(others) => return refuse_any_of(others, more),
+            Devices::Only(paths) => paths.clone(),
+        };
+        for path in more {
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+        }
+        let devices = Devices::Only(paths);
+        self.write(&devices)?;
+        *looked_at = devices;
+        Ok(())
+    }
+
+    /// Writes the configuration.
+    fn write(&self, devices: &Devices) -> Result<()> {
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.directory)?;
             let fresh = self.directory.join("lvm.conf.new");
@@ -208,6 +249,21 @@ impl Lvm {
     pub(crate) fn node(&self, group: &str, name: &str) -> PathBuf {
         self.nodes.join(device_mapper::name_of(group, name))
     }
+}
+
+/// Refuses what is in `others`, by whatever path.
+fn refuse_any_of(others: &[PathBuf], wanted: &[PathBuf]) -> Result<()> {
+    let nodes: Vec<_> = others.iter().map(|o| devices::node(o)).collect();
+    let is_other = |path: &&PathBuf| {
+        devices::node(path).is_ok_and(|node| nodes.iter().flatten().any(|other| *other == node))
+    };
+    let Some(path) = wanted.iter().find(is_other) else {
+        return Ok(());
+    };
+    let what = format!("the device {} cannot be taken", path.display());
+    Err(Error::invalid(what)
+        .cause("it belongs to another volume group of the same name")
+        .remedy("choose another one, or remove that volume group by hand"))
 }
 
 fn settings(devices: &Devices) -> String {
