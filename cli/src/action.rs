@@ -1,7 +1,6 @@
 //! What the kinds of storage can do beyond what `laz` knows: `laz pool ACTION CONTEXT …` and
 //! `laz volume ACTION VOLUME …`. Names, parameters and warnings come from the kinds' manifests.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use lazarette_core::manifest::{Action, ActionOn, Manifest};
 use lazarette_core::{ContextName, Error, ErrorKind, Kind, VolumeName};
 use serde_json::Value;
 
+use crate::answer;
 use crate::arguments::{ActArguments, Arguments, PoolVerb};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -86,7 +86,7 @@ pub(crate) fn run(
     if arguments.json {
         return terminal.json(&answer, true);
     }
-    show(&answer, terminal)
+    answer::show(&answer, terminal)
 }
 
 /// How long help waits for core.
@@ -247,55 +247,4 @@ fn parameters(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, 
         }
     }
     Ok(parameters)
-}
-
-/// Prints what an action says: text, an object or a list of objects.
-fn show(answer: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
-    match answer {
-        Value::Null => Ok(()),
-        Value::Object(fields) => {
-            let mut table = Table::new(&["WHAT", "VALUE"]);
-            for (key, value) in fields {
-                table.row([key.replace('_', " "), cell(Some(value))]);
-            }
-            terminal.table(&table)
-        }
-        Value::Array(rows) if rows.iter().all(Value::is_object) => list(rows, terminal),
-        Value::Array(rows) => rows
-            .iter()
-            .try_for_each(|row| terminal.line(&printable(&cell(Some(row))))),
-        Value::String(text) => text
-            .lines()
-            .try_for_each(|line| terminal.line(&printable(line))),
-        other => terminal.line(&other.to_string()),
-    }
-}
-
-/// A table with the objects' fields for columns, the name first.
-fn list(rows: &[Value], terminal: &mut Terminal) -> Result<(), Failure> {
-    if rows.is_empty() {
-        return terminal.line("none");
-    }
-    let fields = rows.iter().filter_map(Value::as_object);
-    let names: BTreeSet<&String> = fields.flat_map(|fields| fields.keys()).collect();
-    let mut names: Vec<&String> = names.into_iter().collect();
-    names.sort_by_key(|name| *name != "name");
-    let heading = |name: &&String| Cow::Owned(printable(&name.replace('_', " ").to_uppercase()));
-    let mut table = Table::with(names.iter().map(heading).collect());
-    for row in rows {
-        table.row(names.iter().map(|name| cell(row.get(name.as_str()))));
-    }
-    terminal.table(&table)
-}
-
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) if items.iter().all(|item| item.is_string()) => {
-            let items = items.iter().filter_map(Value::as_str);
-            items.collect::<Vec<_>>().join(", ")
-        }
-        Some(other) => other.to_string(),
-    }
 }

@@ -8,7 +8,7 @@
 //! | `failure` | what can go wrong, and the exit status of each |
 //! | `terminal` | where output goes, how wide it is, tables, questions |
 //! | `status`, `volume`, `snapshot`, `scan`, `config`, `logs`, `kinds` | the verbs that ask core |
-//! | `action` | what the kinds of storage offer beyond these |
+//! | `action`, `answer` | what the kinds of storage offer beyond these, and what they say to it |
 //! | `doctor` | what this machine has of what Lazarette needs |
 //! | `plugin` | writing plugins, and the plugins that this machine has |
 //! | `manual` | completions and man pages |
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod answer;
 mod arguments;
 mod client;
 mod config;

@@ -105,7 +105,7 @@ pub enum Request {
         /// Its name.
         name: ContextName,
     },
-    /// Looks for storage that no context has yet, and changes nothing. Done: a list of [`Scanned`].
+    /// Looks for storage that can be taken over, and changes nothing. Done: a list of [`Scanned`].
     Scan {
         /// Which kinds look; none: all that can.
         #[serde(default)]
@@ -310,7 +310,8 @@ pub struct Progress {
 pub struct Scanned {
     /// The kind.
     pub kind: Kind,
-    /// What is there and belongs to no context.
+    /// What is there. What a context has already, as far as its kind shows it, says which, and has no
+    /// URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
     /// Why it could not look.

@@ -32,6 +32,11 @@ const REASONS: &[Reason] = &[
         "the layout needs room on several devices: add one (laz pool extend CONTEXT), or choose another type",
     ),
     Reason::new(
+        "must not exceed number of physical volumes",
+        ErrorKind::InvalidArgument,
+        "add devices to the volume group (laz pool extend CONTEXT), or ask for fewer stripes or another type",
+    ),
+    Reason::new(
         "is above threshold, new volumes are not allowed",
         ErrorKind::NoSpace,
         "extend the thin pool, or remove volumes or snapshots",

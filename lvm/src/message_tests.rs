@@ -22,6 +22,11 @@ const SEEN: &[(&str, ErrorKind, &str)] = &[
         "25600 required",
     ),
     (
+        "  Number of stripes (3) must not exceed number of physical volumes (2)\n",
+        InvalidArgument,
+        "Number of stripes (3)",
+    ),
+    (
         "  Extending 2 mirror images.\n  Insufficient free space: 1400 extents needed, but only 768 available\n",
         NoSpace,
         "only 768 available",

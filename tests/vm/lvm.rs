@@ -209,6 +209,11 @@ fn lvm_makes_groups_on_blank_devices_only_and_refuses_copies(guest: &Guest) -> R
         laz scan lvm | grep 'fast ' | has 'there twice'
         context ", devices: [${by}1, ${by}2]"
         healthy
+        # It says who has it, and offers nobody what would be refused.
+        dd if=/dev/zero of=${by}4 bs=1M count=8 status=none
+        laz scan lvm > /tmp/scan
+        grep 'fast ' /tmp/scan | has 'context fast has it' || fail "$(cat /tmp/scan)"
+        ! grep -q 'lvm:fast' /tmp/scan || fail "$(cat /tmp/scan)"
         "#,
     )?;
     Ok(())

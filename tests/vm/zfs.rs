@@ -129,6 +129,14 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         run old 'echo three > /data/f'
         same two "$(run db 'cat /data/f')" "the source of the clone"
         ! laz volume rollback --yes db first 2> /tmp/said || fail "the clone's snapshot is later"
+        # What has grown to its size is cloned only into more.
+        run db 'dd if=/dev/urandom of=/data/much bs=1M count=120 2> /dev/null' || true
+        ! laz volume clone db full 2> /tmp/said || fail "a clone that holds more than its size"
+        grep -q -e '-o size=' /tmp/said || fail "$(cat /tmp/said)"
+        laz volume clone -o size=150M db full > /dev/null
+        run full 'echo more > /data/f'
+        laz volume rm --yes full > /dev/null
+        run db 'rm /data/much'
         laz volume rm --yes now > /dev/null
         laz volume rollback --yes db first > /dev/null
         same one "$(run db 'cat /data/f')" "rolled back"
@@ -169,8 +177,10 @@ fn zfs_volumes_on_a_mirror_come_work_and_go_without_a_trace(guest: &Guest) -> Re
         same "-" "$(in_tank zfs get -H -o value lazarette:id tank/kept)" "the sent dataset's stamp"
         in_tank zfs destroy -r tank/kept
         laz volume set back property=atime value=off > /dev/null
-        laz pool scrub tank > /dev/null
-        laz pool status tank | has virtio-disk2
+        laz pool scrub tank | has 'scrub begun'
+        laz pool status tank > /tmp/said
+        same "DEVICE CLASS STATE" "$(head -n 1 /tmp/said | awk '{print $1, $2, $3}')" "the first columns"
+        has virtio-disk2 < /tmp/said
         finished() { laz pool status tank | has FINISHED; }
         until_ok 30 finished
         "#,

@@ -48,7 +48,7 @@ enum Task {
     /// Gluster at once.
     Demo,
     /// Measure, and write docs/benchmarks.md.
-    Bench,
+    Bench(bench::Bench),
     /// Write plugins/abi/include/lazarette.h, the plugin ABI for authors in C.
     Header,
     /// Check the invariants of ARCHITECTURE.md that can be checked.
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Task::Vm(vm) => vm.run(),
         Task::Test(test) => test.run(),
         Task::Demo => demo::run(),
-        Task::Bench => bench::run(),
+        Task::Bench(bench) => bench.run(),
         Task::Header => header::write(&images::workspace()).map(|path| {
             progress::say(&format!("{} is written", path.display()));
             ExitCode::SUCCESS

@@ -131,6 +131,9 @@ pub(crate) fn all() -> Vec<Action> {
     ]
 }
 
+/// Of what goes on by itself.
+const BEGUN: &str = "begun; laz status shows how far it is";
+
 /// Does one.
 ///
 /// # Errors
@@ -142,22 +145,28 @@ pub(crate) fn act(
     volume: Option<&Volume<VolumeOptions>>,
     parameters: Value,
 ) -> Result<Value> {
+    let pool = datasets.pool.as_str();
     match (action, volume) {
         ("status", None) => show(datasets, call),
         ("datasets", None) => list(datasets, call),
         ("scrub", None) => {
             let wanted: Scrub = read(action, parameters)?;
-            let how: &[&str] = match (wanted.stop, wanted.pause) {
-                (true, _) => &["-s"],
-                (false, true) => &["-p"],
-                (false, false) => &[],
+            let (how, state): (&[&str], _) = match (wanted.stop, wanted.pause) {
+                (true, _) => (&["-s"], "stopped"),
+                (false, true) => (&["-p"], "paused; scrub again to go on"),
+                (false, false) => (&[], BEGUN),
             };
-            zpool(datasets, call, "scrub", how, &[])
+            zpool(datasets, call, "scrub", how, &[])?;
+            Ok(json!(format!("{pool}: scrub {state}")))
         }
         ("trim", None) => {
             let wanted: Trim = read(action, parameters)?;
-            let how: &[&str] = if wanted.stop { &["-c"] } else { &[] };
-            zpool(datasets, call, "trim", how, &[])
+            let (how, state): (&[&str], _) = match wanted.stop {
+                true => (&["-c"], "stopped"),
+                false => (&[], BEGUN),
+            };
+            zpool(datasets, call, "trim", how, &[])?;
+            Ok(json!(format!("{pool}: trim {state}")))
         }
         // The one thing that a suspended pool waits for.
         ("clear", None) => clear(datasets, call),
@@ -170,12 +179,16 @@ pub(crate) fn act(
                 wanted.wipe,
             )?;
             let new = wanted.new.to_string();
-            zpool(datasets, call, "replace", &[], &[vdev(&wanted.old)?, &new])
+            let old = vdev(&wanted.old)?;
+            zpool(datasets, call, "replace", &[], &[old, &new])?;
+            Ok(json!(format!("{pool}: {new} for {old}: {BEGUN}")))
         }
         ("add", None) => add(datasets, call, &read(action, parameters)?),
         ("offline" | "online", None) => {
             let wanted: OneDevice = read(action, parameters)?;
-            zpool(datasets, call, action, &[], &[vdev(&wanted.device)?])
+            let device = vdev(&wanted.device)?;
+            zpool(datasets, call, action, &[], &[device])?;
+            Ok(json!(format!("{pool}: {device} is {action}")))
         }
         ("send", Some(volume)) => streams::send(datasets, call, volume, &read(action, parameters)?),
         ("receive", Some(volume)) => {
@@ -219,7 +232,7 @@ fn zpool(
     verb: &str,
     options: &[&str],
     operands: &[&str],
-) -> Result<Value> {
+) -> Result<()> {
     pool::ensure_serving(&datasets.programs, &datasets.pool)?;
     datasets
         .programs
@@ -229,8 +242,8 @@ fn zpool(
         .args(["--", datasets.pool.as_str()])
         .args(operands)
         .run()
-        .map_err(|e| report::explain(&e, &format!("cannot {verb} {}", datasets.pool)))?;
-    Ok(json!(format!("{}: {verb}", datasets.pool)))
+        .map(drop)
+        .map_err(|e| report::explain(&e, &format!("cannot {verb} {}", datasets.pool)))
 }
 
 fn clear(datasets: &Datasets, call: &Call) -> Result<Value> {
@@ -308,7 +321,10 @@ fn add(datasets: &Datasets, call: &Call, wanted: &Add) -> Result<Value> {
     words.extend(layout.map(str::to_owned));
     words.extend(wanted.devices.iter().map(ToString::to_string));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    zpool(datasets, call, "add", &[], &words)
+    zpool(datasets, call, "add", &[], &words)?;
+    let devices: Vec<String> = wanted.devices.iter().map(ToString::to_string).collect();
+    let (pool, devices) = (datasets.pool.as_str(), devices.join(", "));
+    Ok(json!(format!("{pool} has {devices} now")))
 }
 
 #[cfg(test)]

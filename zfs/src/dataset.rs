@@ -469,10 +469,13 @@ impl Datasets {
                 command = command.arg("-o").arg(format!("{property}={value}"));
             }
         }
-        command
-            .args(["--", &from, &name])
-            .run()
-            .map_err(|e| report::explain(&e, &format!("cannot clone {from}")))?;
+        command.args(["--", &from, &name]).run().map_err(|e| {
+            let bounded = options.size.is_some() || options.quota.is_some();
+            snapshots::not_cloned(
+                report::explain(&e, &format!("cannot clone {from}")),
+                bounded,
+            )
+        })?;
         if source.snapshot.is_none() {
             self.let_go_of(call, &own)?;
         }

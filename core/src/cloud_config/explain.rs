@@ -232,7 +232,8 @@ pub(super) fn nearest<'a>(name: &str, names: &'a BTreeSet<String>) -> Option<&'a
             let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
             (distance, candidate)
         })
-        .filter(|(distance, candidate)| *distance <= name.len().max(candidate.len()).div_ceil(3))
+        // A third of it: `nsa` may mean `nas`, but `ntfs` is not a slip of the pen for `btrfs`.
+        .filter(|(distance, candidate)| *distance <= (name.len().max(candidate.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate.as_str())
 }
@@ -376,4 +377,18 @@ pub(super) fn locate(node: &Node, base: &Path, wrong: &Wrong) -> (super::node::O
     let mut path = base.clone();
     path.0.extend(wrong.path.0.iter().cloned());
     (node.origin_at(&path), path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slip_of_the_pen_is_taken_for_another_name() {
+        let names = ["btrfs", "ext4", "nas"].map(String::from).into();
+        assert_eq!(nearest("nsa", &names), Some("nas"));
+        assert_eq!(nearest("brtfs", &names), Some("btrfs"));
+        assert_eq!(nearest("EXT-4", &names), Some("ext4"));
+        assert_eq!(nearest("ntfs", &names), None);
+    }
 }

@@ -147,7 +147,8 @@ impl Client {
                 let scanners =
                     backend.ask_informed(move |s, reply| answer(reply, s.scanners(&kinds)));
                 let scanners = scanners.await?;
-                json(&self.hands.scan(scanners).await)
+                let scanned = self.hands.scan(scanners).await;
+                json(&backend.look(move |s| Ok(s.name_owners(scanned))).await?)
             }
             Request::Attach {
                 url,

@@ -35,6 +35,18 @@ pub struct Attach {
     pub read_only: bool,
 }
 
+impl Attach {
+    /// What `url` names, with nothing else said.
+    pub fn of(url: String) -> Self {
+        Self {
+            url,
+            name: None,
+            options: BTreeMap::new(),
+            read_only: false,
+        }
+    }
+}
+
 impl Supervisor {
     /// Everything core knows.
     pub fn status(&self) -> Status {

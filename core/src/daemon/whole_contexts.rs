@@ -8,7 +8,7 @@ use super::settings::limits;
 use super::supervisor::Supervisor;
 use super::urls::UrlTarget;
 use super::waiting::{Answer, Goal};
-use crate::control::{Attached, ContextStatus, Origin, VolumeStatus};
+use crate::control::{Attached, ContextStatus, Origin, Scanned, VolumeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ContextName, Kind, VolumeName};
 use crate::planner::{ContextEntry, Event, Millis, Place, VolumeEntry};
@@ -103,10 +103,7 @@ impl Supervisor {
             ))
             .remedy("name a volume in the URL, or leave --read-only out"));
         }
-        let given = config.as_object().cloned().unwrap_or_default();
-        let mut contexts = self.world.contexts.iter();
-        let fits = |c: &ContextEntry| c.kind == *kind && differing(&given, &c.config).is_none();
-        if let Some((there, context)) = contexts.find(|(_, c)| fits(c)) {
+        if let Some((there, context)) = self.context_with(kind, config) {
             if context.declared {
                 return Err(taken(format!("context \"{there}\" has it already"))
                     .cause("the cloud-config declares it")
@@ -131,6 +128,35 @@ impl Supervisor {
                 .remedy("give it another one with --name"));
         }
         Ok(name)
+    }
+
+    /// The context that has what `config` names.
+    fn context_with(&self, kind: &Kind, config: &Value) -> Option<(&ContextName, &ContextEntry)> {
+        let given = config.as_object().cloned().unwrap_or_default();
+        let mut contexts = self.world.contexts.iter();
+        contexts.find(|(_, c)| c.kind == *kind && differing(&given, &c.config).is_none())
+    }
+
+    /// Says of what was found which context has it already: a kind that looks does not know the
+    /// contexts.
+    pub(super) fn name_owners(&self, mut scanned: Vec<Scanned>) -> Vec<Scanned> {
+        for found in scanned.iter_mut().flat_map(|one| &mut one.found) {
+            let Some(url) = found.url.clone() else {
+                continue;
+            };
+            let Ok(UrlTarget::Context { kind, config, .. }) = self.url_target(&Attach::of(url))
+            else {
+                continue;
+            };
+            if let Some((owner, _)) = self.context_with(&kind, &config) {
+                let detail = found.detail.iter();
+                let has = [format!("context {owner} has it")];
+                let detail: Vec<&str> = has.iter().chain(detail).map(String::as_str).collect();
+                found.detail = Some(detail.join("; "));
+                found.url = None;
+            }
+        }
+        scanned
     }
 
     fn attach_context(

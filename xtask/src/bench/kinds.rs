@@ -8,11 +8,12 @@ use lazarette_tests::vm::Machine;
 use super::goals::{self, at_least, at_most};
 use crate::demo::{PLACES, set_and_wait};
 
-/// Rounds of writing and reading; an even number, for each side comes first in every other one.
-const ROUNDS: usize = 20;
-/// How much is written and read each time, and of Gluster, which takes seconds for less.
-const MIB: u32 = 64;
-const MIB_OF_GLUSTER: u32 = 16;
+/// Rounds of writing and reading; each of three sides comes first in every third one.
+const ROUNDS: usize = 120;
+/// How much is written and read each time, and of Gluster, which is a tenth as fast. Many short rounds
+/// say more than few long ones where others use the machine, too.
+const MIB: u32 = 8;
+const MIB_OF_GLUSTER: u32 = 1;
 /// Rounds of making, taking a snapshot and removing, which last seconds under emulation.
 const LIVES: usize = 9;
 
@@ -55,14 +56,17 @@ pub(super) fn contexts(machine: &Machine) -> Result<()> {
     machine.sh(&set_and_wait("/tmp/bench.yml")).map(drop)
 }
 
-/// The same file written and read through the handed-off mount and through one made directly.
+/// One file written and read through the handed-off mount, through one made directly, and through that
+/// one again.
 pub(super) fn throughput(machine: &Machine) -> Result<String> {
     let mut page = format!(
-        "## Data path\n\n{MIB} MiB (Gluster: {MIB_OF_GLUSTER}) through the mount in the view and through one \
-         made directly of the same storage, in turn, {ROUNDS} rounds; two with each side first once count \
-         as one. Above 1: the handed-off mount was faster. Goal: {} at least. Under emulation two runs \
-         differ by some percent, either way.\n\n\
-         | | handed off, MiB/s | direct, MiB/s | ratio | goal |\n|---|---|---|---|---|\n",
+        "## Data path\n\nOne file of {MIB} MiB (Gluster: {MIB_OF_GLUSTER}) through the mount in the view and \
+         through one made directly of the same storage, in turn, {ROUNDS} rounds; of each side \
+         counts what it reaches in the best tenth of them, for what else goes on only ever makes one slower. \
+         Above 1: the handed-off mount was faster. \
+         Goal: {} at least. The last column but one compares the direct mount with itself, measured in the \
+         same rounds: what that differs from 1 by is no property of the mounts, but of the machine.\n\n\
+         | | handed off, MiB/s | direct, MiB/s | ratio | direct twice | goal |\n|---|---|---|---|---|---|\n",
         goals::THROUGHPUT
     );
     for (kind, place) in PLACES {
@@ -73,15 +77,16 @@ pub(super) fn throughput(machine: &Machine) -> Result<String> {
         };
         let output = machine.sh(&format!("throughput {kind} {place} {ROUNDS} {mib}"))?;
         for what in ["write", "read"] {
-            let pairs = Pairs::read(&output, what, ROUNDS)?;
+            let rounds = Rounds::<3>::read(&output, what, ROUNDS)?;
+            let [ours, direct, again] = [0, 1, 2].map(|side| rounds.at_best(side));
             let speed = |nanoseconds: f64| f64::from(mib) / (nanoseconds / 1e9);
-            let faster = 1.0 / pairs.ratio_in_turn();
+            let faster = direct / ours;
             writeln!(
                 page,
-                "| {kind}, {what} | {:.1} | {:.1} | {:.2} | {} |",
-                speed(pairs.ours()),
-                speed(pairs.others()),
-                faster,
+                "| {kind}, {what} | {:.1} | {:.1} | {faster:.2} | {:.2} | {} |",
+                speed(ours),
+                speed(direct),
+                direct / again,
                 at_least(faster, goals::THROUGHPUT)
             )?;
         }
@@ -102,14 +107,14 @@ pub(super) fn life(machine: &Machine) -> Result<String> {
     for (kind, context, _) in MADE {
         let output = machine.sh(&format!("life {kind} {context} {LIVES}"))?;
         for what in ["create", "snapshot", "delete"] {
-            let pairs = Pairs::read(&output, what, LIVES)?;
+            let rounds = Rounds::<2>::read(&output, what, LIVES)?;
             writeln!(
                 page,
                 "| {kind}, {what} | {:.2} | {:.2} | {:.2} | {} |",
-                pairs.ours() / 1e9,
-                pairs.others() / 1e9,
-                pairs.ratio(),
-                at_most(pairs.ratio(), goals::LIFE)
+                rounds.middle(0) / 1e9,
+                rounds.middle(1) / 1e9,
+                rounds.ratio(),
+                at_most(rounds.ratio(), goals::LIFE)
             )?;
         }
     }
@@ -121,53 +126,44 @@ pub(super) fn life(machine: &Machine) -> Result<String> {
     Ok(page)
 }
 
-/// How long the same took on either side, in turn, in nanoseconds.
-struct Pairs(Vec<(f64, f64)>);
+/// How long the same took on each side, in turn, in nanoseconds; the first is ours.
+struct Rounds<const SIDES: usize>(Vec<[f64; SIDES]>);
 
-impl Pairs {
+impl<const SIDES: usize> Rounds<SIDES> {
     /// The lines of `output` that begin with `what`: `write 123 456`. There must be `count`.
     fn read(output: &str, what: &str, count: usize) -> Result<Self> {
-        let pairs: Vec<(f64, f64)> = output.lines().filter_map(|line| pair(line, what)).collect();
-        if pairs.len() != count {
+        let lines = output.lines().filter_map(|line| line.strip_prefix(what));
+        let rounds: Vec<[f64; SIDES]> = lines.filter_map(sides).collect();
+        if rounds.len() != count {
             bail!(
                 "{} rounds of {what}, {count} expected:\n{output}",
-                pairs.len()
+                rounds.len()
             );
         }
-        Ok(Self(pairs))
+        Ok(Self(rounds))
     }
 
-    fn ours(&self) -> f64 {
-        median(self.0.iter().map(|p| p.0).collect())
+    fn middle(&self, side: usize) -> f64 {
+        median(self.0.iter().map(|round| round[side]).collect())
     }
 
-    fn others(&self) -> f64 {
-        median(self.0.iter().map(|p| p.1).collect())
+    /// What is not exceeded in a tenth of the rounds. Less is needed by a lucky one alone.
+    fn at_best(&self, side: usize) -> f64 {
+        let mut times: Vec<f64> = self.0.iter().map(|round| round[side]).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 10]
     }
 
-    /// How much longer ours took; the middle of all rounds.
+    /// How much longer ours took than the second; the middle of all rounds.
     fn ratio(&self) -> f64 {
-        median(self.0.iter().map(|p| p.0 / p.1).collect())
-    }
-
-    /// The same where the sides take turns in coming first. Who comes second may find something
-    /// warm: the rounds then fall into two heaps, and the middle of all is the edge of one of them.
-    /// Two rounds together have each side first once.
-    fn ratio_in_turn(&self) -> f64 {
-        let both = |rounds: &[(f64, f64)]| {
-            let product: f64 = rounds.iter().map(|p| p.0 / p.1).product();
-            product.powf(1.0 / rounds.len() as f64)
-        };
-        median(self.0.chunks(2).map(both).collect())
+        median(self.0.iter().map(|round| round[0] / round[1]).collect())
     }
 }
 
-fn pair(line: &str, what: &str) -> Option<(f64, f64)> {
-    let mut words = line.split_whitespace();
-    if words.next() != Some(what) {
-        return None;
-    }
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+/// The figures of one line; `None` if there are others than that.
+fn sides<const SIDES: usize>(line: &str) -> Option<[f64; SIDES]> {
+    let figures: Result<Vec<f64>, _> = line.split_whitespace().map(str::parse).collect();
+    figures.ok()?.try_into().ok()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -184,22 +180,23 @@ mod unit_tests {
     use super::*;
 
     #[test]
-    fn who_comes_first_does_not_count() {
-        // Equal, but for a fifth that the first of each round takes longer.
-        let rounds = [(12.0, 10.0), (10.0, 12.0)].repeat(3);
-        assert!((Pairs(rounds).ratio_in_turn() - 1.0).abs() < 1e-9);
-        let slower = [(24.0, 10.0), (20.0, 12.0)].repeat(3);
-        assert!((Pairs(slower).ratio_in_turn() - 2.0).abs() < 1e-9);
+    fn rounds_are_told_apart_and_the_middle_or_the_best_tenth_counts() {
+        let output = "write 10 20\nread 1 1\nwrite 30 20\nwrite 20 20\nwrite 7";
+        let rounds = Rounds::<2>::read(output, "write", 3).unwrap();
+        let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}");
+        near(rounds.middle(0), 20.0);
+        near(rounds.middle(1), 20.0);
+        near(rounds.at_best(0), 10.0);
+        near(rounds.ratio(), 1.0);
+        let error = Rounds::<2>::read(output, "read", 3).err().unwrap();
+        let error = error.to_string();
+        assert!(error.contains("1 rounds of read, 3 expected"), "{error}");
     }
 
     #[test]
-    fn rounds_are_told_apart_and_the_middle_one_counts() {
-        let output = "write 10 20\nread 1 1\nwrite 30 20\nwrite 20 20\nwrite 7";
-        let pairs = Pairs::read(output, "write", 3).unwrap();
-        assert!((pairs.ours() - 20.0).abs() < f64::EPSILON);
-        assert!((pairs.others() - 20.0).abs() < f64::EPSILON);
-        assert!((pairs.ratio() - 1.0).abs() < f64::EPSILON);
-        let error = Pairs::read(output, "read", 3).err().unwrap().to_string();
-        assert!(error.contains("1 rounds of read, 3 expected"), "{error}");
+    fn a_round_has_all_sides() {
+        assert!(Rounds::<3>::read("write 1 2 3", "write", 1).is_ok());
+        assert!(Rounds::<3>::read("write 1 2", "write", 1).is_err());
+        assert!(Rounds::<3>::read("write 1 2 x", "write", 1).is_err());
     }
 }

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use lazarette_tests::lab::Accelerator;
+use clap::{Args, ValueEnum};
+use lazarette_tests::lab::{Accelerator, Lab};
 use lazarette_tests::vm::{Machine, Options};
 use serde_json::Value;
 
@@ -18,41 +19,124 @@ use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::{say, step};
 
-/// Measures, prints, and writes docs/benchmarks.md.
-pub(crate) fn run() -> Result<ExitCode> {
-    packages::ensure(&[Need::Compile])?;
-    let handoff = step("hand-off beside bind mounts", handoff)?;
-    let (lab, _) = images::ensure(false)?;
-    let host = host::figures()?;
-    let mut machine = step("boot a machine", || {
-        Machine::boot(&lab, &Options::default())
-    })?;
-    step("start its servers", || machine.prepare())?;
-    let boot = step("boot by phase", || boot(&machine))?;
-    let memory = step("memory at rest", || memory(&machine))?;
-    step("contexts of four kinds", || kinds::contexts(&machine))?;
-    let life = step("the life of a volume", || kinds::life(&machine))?;
-    let throughput = step("throughput of each kind", || kinds::throughput(&machine))?;
-    machine.kill();
+/// Measure, and write docs/benchmarks.md: all of it, or the named parts of it.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Which parts; the others stay as they are.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+}
 
-    let mut page = String::from(HEAD);
-    let machine_kind = match lab.accelerator {
+/// A part of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The hand-off beside bind mounts.
+    HandOff,
+    /// What is written and read through a mount that was handed off.
+    DataPath,
+    /// The life of a volume: made, a snapshot of it taken, removed.
+    Volumes,
+    /// On this machine's own kernel: status beside dead storage, kill -9, memory of a release.
+    Host,
+    /// Memory at rest in the OS.
+    Memory,
+    /// The phases of the boot.
+    Boot,
+}
+
+impl Bench {
+    /// Measures, prints, and writes docs/benchmarks.md.
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        packages::ensure(&[Need::Compile])?;
+        let wanted = |part| self.parts.is_empty() || self.parts.contains(&part);
+        let mut measured = Vec::new();
+        if wanted(Part::HandOff) {
+            measured.push(step("hand-off beside bind mounts", handoff)?);
+        }
+        let (lab, _) = images::ensure(false)?;
+        let host = wanted(Part::Host).then(host::figures).transpose()?;
+        let in_machine = [Part::DataPath, Part::Volumes, Part::Memory, Part::Boot];
+        let (of_storage, at_rest) = match in_machine.into_iter().any(wanted) {
+            true => in_a_machine(&lab, wanted)?,
+            false => (Vec::new(), Vec::new()),
+        };
+        measured.extend(of_storage);
+        measured.extend(host);
+        measured.extend(at_rest);
+
+        let path = workspace().join("docs/benchmarks.md");
+        let old = match self.parts.is_empty() {
+            true => String::new(),
+            false => std::fs::read_to_string(&path).with_context(|| path.display().to_string())?,
+        };
+        let page = format!("{}{}", head(lab.accelerator), merged(&old, &measured));
+        print!("{page}");
+        std::fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
+        say("docs/benchmarks.md is up to date");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The parts that are measured in a machine: those of the kinds of storage, those at rest.
+fn in_a_machine(lab: &Lab, wanted: impl Fn(Part) -> bool) -> Result<(Vec<String>, Vec<String>)> {
+    let mut machine = step("boot a machine", || Machine::boot(lab, &Options::default()))?;
+    step("start its servers", || machine.prepare())?;
+    // At rest is before anything else.
+    let mut at_rest = Vec::new();
+    if wanted(Part::Memory) {
+        at_rest.push(step("memory at rest", || memory(&machine))?);
+    }
+    if wanted(Part::Boot) {
+        at_rest.push(step("boot by phase", || boot(&machine))?);
+    }
+    let mut of_storage = Vec::new();
+    if wanted(Part::DataPath) || wanted(Part::Volumes) {
+        step("contexts of four kinds", || kinds::contexts(&machine))?;
+    }
+    if wanted(Part::DataPath) {
+        let throughput = || kinds::throughput(&machine);
+        of_storage.push(step("throughput of each kind", throughput)?);
+    }
+    if wanted(Part::Volumes) {
+        of_storage.push(step("the life of a volume", || kinds::life(&machine))?);
+    }
+    machine.kill();
+    Ok((of_storage, at_rest))
+}
+
+/// The sections of `old` with those of `measured` in their places, or behind them.
+fn merged(old: &str, measured: &[String]) -> String {
+    let mut all: Vec<String> = sections(old).collect();
+    for fresh in measured.iter().flat_map(|part| sections(part)) {
+        let title = fresh.lines().next();
+        match all.iter_mut().find(|there| there.lines().next() == title) {
+            Some(there) => *there = fresh,
+            None => all.push(fresh),
+        }
+    }
+    all.join("\n\n") + "\n"
+}
+
+/// The sections of a page, without what comes before the first.
+fn sections(page: &str) -> impl Iterator<Item = String> {
+    let page = format!("\n{page}");
+    let sections: Vec<String> = page
+        .split("\n## ")
+        .skip(1)
+        .map(|section| format!("## {}", section.trim_end()))
+        .collect();
+    sections.into_iter()
+}
+
+fn head(accelerator: Accelerator) -> String {
+    let machine = match accelerator {
         Accelerator::Kvm => "hardware virtualisation (KVM)",
         Accelerator::Tcg => "emulation (TCG), some 14 times slower than the machine itself",
     };
-    write!(
-        page,
-        "What is not said to be of this machine's own kernel was measured in a virtual machine by \
-         {machine_kind}.\n\n"
-    )?;
-    for part in [handoff, throughput, life, host, memory, boot] {
-        page.push_str(&part);
-    }
-    print!("{page}");
-    let path = workspace().join("docs/benchmarks.md");
-    std::fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
-    say("docs/benchmarks.md is up to date");
-    Ok(ExitCode::SUCCESS)
+    format!(
+        "{HEAD}What is not said to be of this machine's own kernel was measured in a virtual machine by \
+         {machine}.\n\n"
+    )
 }
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -223,7 +307,18 @@ fn boot(machine: &Machine) -> Result<String> {
 mod unit_tests {
     use serde_json::json;
 
-    use super::handoff_table;
+    use super::{handoff_table, merged};
+
+    #[test]
+    fn what_was_not_measured_stays() {
+        let old = "# Page\n\nText.\n\n## One\n\n1\n\n## Two\n\n2\n";
+        let measured = ["## Two\n\n22\n\n".to_owned(), "## Three\n\n3\n".to_owned()];
+        assert_eq!(
+            merged(old, &measured),
+            "## One\n\n1\n\n## Two\n\n22\n\n## Three\n\n3\n"
+        );
+        assert_eq!(merged("", &measured[..1]), "## Two\n\n22\n");
+    }
 
     #[test]
     fn a_hand_off_is_held_against_its_goal() {
