@@ -205,6 +205,11 @@ impl Supervisor {
     /// Makes a volume with the content of another one; answers once its plugin has.
     pub fn clone_volume(&mut self, new: NewClone, reply: Reply<VolumeStatus>) {
         let name = new.name.clone();
+        if self.is_leaving(&name) {
+            return self.once_gone(name, reply, move |supervisor, reply| {
+                supervisor.clone_volume(new, reply);
+            });
+        }
         match self.clone_to_be(new) {
             Err(error) => answer(reply, Err(error)),
             Ok(entry) => {
@@ -262,6 +267,11 @@ impl Supervisor {
 
     /// Gives a volume that nothing uses another name.
     pub fn rename(&mut self, name: VolumeName, to: VolumeName, reply: Reply<VolumeStatus>) {
+        if self.is_leaving(&to) {
+            return self.once_gone(to.clone(), reply, move |supervisor, reply| {
+                supervisor.rename(name, to, reply);
+            });
+        }
         let renamed = self.renamable(&name, &to).and_then(|()| {
             let from = name;
             self.apply_durably([Event::VolumeRenamed {
