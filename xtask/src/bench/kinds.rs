@@ -9,7 +9,7 @@ use super::goals::{self, at_least, at_most};
 use crate::demo::{PLACES, set_and_wait};
 
 /// Rounds of writing and reading; each of three sides comes first in every third one.
-const ROUNDS: usize = 120;
+const ROUNDS: usize = 90;
 /// How much is written and read each time, and of Gluster, which is a tenth as fast. Many short rounds
 /// say more than few long ones where others use the machine, too.
 const MIB: u32 = 8;
