@@ -49,7 +49,6 @@ fn object(fields: &Map<String, Value>, terminal: &mut Terminal) -> Result<(), Fa
         terminal.line("")?;
         terminal.heading(&printable(&name.replace('_', " ")))?;
         match &fields[name] {
-            Value::Array(rows) => list(rows, terminal)?,
             Value::Object(inner) if inner.is_empty() => terminal.line("none")?,
             Value::Object(inner) => {
                 let mut table = Table::new(&["NAME", "VALUE"]);
@@ -58,7 +57,7 @@ fn object(fields: &Map<String, Value>, terminal: &mut Terminal) -> Result<(), Fa
                 }
                 terminal.table(&table)?;
             }
-            other => terminal.line(&printable(&cell(Some(other))))?,
+            other => show(other, terminal)?,
         }
     }
     Ok(())

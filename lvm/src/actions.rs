@@ -211,8 +211,15 @@ impl Inner {
         }
         // Missing ones stay looked for: they may come back, under a name that nobody knows here.
         let paths: Vec<PathBuf> = fresh.iter().map(PathBuf::from).collect();
-        self.lvm.look_also_at(&paths)?;
-        let nodes = group::prepare(&self.lvm, time, &fresh, wipe)?;
+        let before = self.lvm.look_also_at(&paths)?;
+        let nodes = match group::prepare(&self.lvm, time, &fresh, wipe) {
+            Ok(nodes) => nodes,
+            // One that is refused may be another group's, even of the same name.
+            Err(refused) => {
+                self.lvm.configure(&before)?;
+                return Err(refused);
+            }
+        };
         let what = format!("cannot add devices to {}", self.group.name);
         let mut words = vec!["vgextend", "--yes", "--", &self.group.name];
         words.extend(nodes.iter().map(String::as_str));
@@ -442,12 +449,11 @@ mod tests {
         container.set("pvs.json", &pvs.to_string());
         let wanted: Extend = serde_json::from_value(json!({"devices": ["/dev/fresh"]})).unwrap();
         let call = crate::fakes::call_of(std::time::Duration::from_secs(60));
-        // There is no such device; what is looked at is settled before.
+        // There is no such device: it is not looked at any more.
         inner.extend(&call, &wanted).unwrap_err();
         let filter = container.settings();
-        for path in [lost, "/dev/fresh"] {
-            assert!(filter.contains(&format!("\"a|^{path}$|\"")), "{filter}");
-        }
+        let only = format!("global_filter=[\"a|^{lost}$|\",\"r|.*|\"]");
+        assert!(filter.contains(&only), "{filter}");
         // Missing when the group was opened, its name is not known: all devices are looked at.
         inner.lvm.configure(&Devices::All).unwrap();
         inner.extend(&call, &wanted).unwrap_err();

@@ -121,18 +121,21 @@ impl Lvm {
         Ok(())
     }
 
-    /// From now on these are looked at, too.
+    /// From now on these are looked at, too. Gives what was looked at before.
     ///
     /// # Errors
     /// `Invalid` for a device of another group of the same name, which must not be looked at.
-    pub(crate) fn look_also_at(&self, more: &[PathBuf]) -> Result<()> {
+    pub(crate) fn look_also_at(&self, more: &[PathBuf]) -> Result<Devices> {
         let mut looked_at = self
             .looked_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut paths = match &*looked_at {
-            Devices::All => return Ok(()),
-            Devices::Except(others) => return refuse_any_of(others, more),
+            Devices::All => return Ok(Devices::All),
+            Devices::Except(others) => {
+                refuse_any_of(others, more)?;
+                return Ok(looked_at.clone());
+            }
             Devices::Only(paths) => paths.clone(),
         };
         for path in more {
@@ -142,8 +145,7 @@ impl Lvm {
         }
         let devices = Devices::Only(paths);
         self.write(&devices)?;
-        *looked_at = devices;
-        Ok(())
+        Ok(std::mem::replace(&mut *looked_at, devices))
     }
 
     /// Writes the configuration.
@@ -331,6 +333,23 @@ mod tests {
         assert!(!settings(&Devices::All).contains("filter"));
         let text = settings(&Devices::Except(vec!["/dev/sdb".into(), "/dev/sdc".into()]));
         let wanted = "global_filter=[\"r|^/dev/sdb$|\",\"r|^/dev/sdc$|\"]\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn what_is_looked_at_too_is_added_once_and_can_be_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let lvm = Lvm::new(Programs::default(), directory.path());
+        let one = Devices::Only(vec!["/dev/one".into()]);
+        lvm.configure(&one).unwrap();
+        assert_eq!(lvm.look_also_at(&["/dev/two".into()]).unwrap(), one);
+        let both = lvm.look_also_at(&["/dev/two".into()]).unwrap();
+        assert_eq!(
+            both,
+            Devices::Only(vec!["/dev/one".into(), "/dev/two".into()])
+        );
+        let text = fs::read_to_string(directory.path().join("lvm.conf")).unwrap();
+        let wanted = "global_filter=[\"a|^/dev/one$|\",\"a|^/dev/two$|\",\"r|.*|\"]";
         assert!(text.contains(wanted), "{text}");
     }
 
