@@ -34,9 +34,14 @@ struct Current {
 }
 
 impl Link {
-    /// Makes `stream` the connection, in place of the one before; the peer speaks the protocol's
-    /// minor version `minor`.
-    pub(crate) fn replace(&self, stream: UnixStream, minor: u16) -> std::io::Result<Connection> {
+    /// Makes `stream` the connection, in place of the one before, and says `hello` on it; the peer
+    /// speaks the protocol's minor version `minor`.
+    pub(crate) fn replace(
+        &self,
+        stream: UnixStream,
+        minor: u16,
+        hello: &FromPlugin,
+    ) -> std::io::Result<Connection> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         let mut current = self.lock();
         if let Some(old) = current.stream.take() {
@@ -49,7 +54,10 @@ impl Link {
         current.connection += 1;
         current.minor = minor;
         current.stream = Some(stream);
-        Ok(current.connection)
+        // Before any other thread can write: hello is the first message.
+        let connection = current.connection;
+        write(&mut current, connection, hello, None);
+        Ok(connection)
     }
 
     /// Forgets `connection` if it is still the current one.
@@ -167,4 +175,45 @@ pub(crate) fn log(level: Level, message: &str) {
         &mut std::io::stderr(),
         format!("{level}: {line}\n").as_bytes(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn hello_comes_first_however_much_is_logged() {
+        let link = Link::default();
+        let end = AtomicBool::new(false);
+        // Whatever message is first; this one needs no manifest.
+        let hello = FromPlugin::Log {
+            level: Level::Info,
+            message: "hello".into(),
+        };
+        let line = FromPlugin::Log {
+            level: Level::Info,
+            message: "a line".into(),
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    link.tell(&line);
+                }
+            });
+            let firsts: Vec<_> = (0..300)
+                .map(|_| {
+                    let (ours, mut theirs) = UnixStream::pair().unwrap();
+                    let connection = link.replace(ours, 0, &hello).unwrap();
+                    let first = frame::read::<FromPlugin>(&mut theirs).unwrap();
+                    link.close(connection);
+                    first
+                })
+                .collect();
+            end.store(true, Ordering::Relaxed);
+            assert!(firsts.iter().all(|first| first.as_ref() == Some(&hello)));
+        });
+    }
 }

@@ -152,7 +152,14 @@ impl Server {
         let copy = stream
             .set_read_timeout(None)
             .and_then(|()| stream.try_clone());
-        let connection = match copy.and_then(|copy| self.link.replace(copy, theirs.minor)) {
+        let hello = FromPlugin::Hello {
+            protocol: PROTOCOL,
+            manifest: Box::new(self.manifest.clone()),
+            instance: self.instance.clone(),
+            open: self.context.is_open(),
+        };
+        let replaced = copy.and_then(|copy| self.link.replace(copy, theirs.minor, &hello));
+        let connection = match replaced {
             Ok(connection) => connection,
             Err(error) => {
                 return link::log(
@@ -161,13 +168,6 @@ impl Server {
                 );
             }
         };
-        let hello = FromPlugin::Hello {
-            protocol: PROTOCOL,
-            manifest: Box::new(self.manifest.clone()),
-            instance: self.instance.clone(),
-            open: self.context.is_open(),
-        };
-        self.link.send(connection, &hello);
         if theirs.major == PROTOCOL.major {
             self.clone().converse(connection, &mut stream);
         } else {
