@@ -83,7 +83,7 @@ fn boot_brings_up_all_parts_with_init_as_pid_1(guest: &Guest) -> Result<()> {
             mounted /mnt/nas/$name | has " - nfs4 nas.test:/srv/$name "
         done
         ! grep /mnt/nas /proc/1/mountinfo || fail "the host sees the exports"
-        same hello "$(docker run --rm busybox echo hello)" "a container's output"
+        same hello "$(command docker run --rm busybox echo hello)" "a container's output"
         laz status | has '^nas.media  *nas  *mounted  */mnt/nas/media'
         "#,
     )?;

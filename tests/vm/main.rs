@@ -46,7 +46,7 @@ macro_rules! cases {
 }
 use cases;
 
-/// Those that boot come first, then the kit: they take longest, and run beside the others.
+/// Those that take longest come first: a short one is waited for at the end.
 const SUITES: &[&[Case]] = &[
     power::BOOTS,
     boot::BOOTS,
@@ -54,17 +54,17 @@ const SUITES: &[&[Case]] = &[
     zfs::BOOTS,
     lab::BOOTS,
     check::RESTORED,
-    lab::RESTORED,
-    boot::RESTORED,
-    volumes::RESTORED,
-    nfs::RESTORED,
-    gluster::RESTORED,
-    lvm::RESTORED,
-    server::RESTORED,
+    zfs::RESTORED,
     kills::RESTORED,
+    lvm::RESTORED,
+    gluster::RESTORED,
+    server::RESTORED,
+    nfs::RESTORED,
+    volumes::RESTORED,
+    boot::RESTORED,
+    lab::RESTORED,
     input::RESTORED,
     signatures::RESTORED,
-    zfs::RESTORED,
 ];
 
 fn main() -> ExitCode {

@@ -23,22 +23,14 @@ use outcome::{Outcome, SHOW_OUTPUT};
 /// No more machines than this run side by side: each takes some 2 GiB of memory.
 const MACHINES: usize = 4;
 
-/// What the host suite runs, a call of cargo each: in one call, features of one would reach the others.
-pub(crate) const PROGRAMS: [&[&str]; 3] = [
-    &[
-        "-p",
-        "laz-plugin-host",
-        "-p",
-        "lazarette-hello",
-        "-p",
-        "lazarette-gluster",
-        "-p",
-        "lazarette-sshfs",
-        "-p",
-        "lazarette-misbehaving",
-    ],
-    &["-p", "laz"],
-    &["-p", "lazarette-core", "--bin", "laz-core"],
+/// Which packages are compiled for the suites of this machine, and with which features: with one choice
+/// for both, what others wrote is compiled once.
+const PACKAGES: &[&str] = &[
+    "--workspace",
+    "--exclude",
+    "lazarette-tests",
+    "--features",
+    checks::FEATURES,
 ];
 
 /// Run the checks and the tests: unit, host (this machine, with two real engines), vm (our OS in
@@ -169,8 +161,7 @@ fn unit(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
         }
     }
     let mut cargo = checks::cargo();
-    cargo.args(["test", "--workspace", "--exclude", "lazarette-tests"]);
-    cargo.args(["--features", checks::FEATURES, "--no-fail-fast"]);
+    cargo.arg("test").args(PACKAGES).arg("--no-fail-fast");
     tests("unit tests", cargo, filter, &[SHOW_OUTPUT], outcome)?;
     let mut cargo = checks::cargo();
     cargo.args(["test", "-p", "lazarette-tests", "--lib", "--no-fail-fast"]);
@@ -185,14 +176,7 @@ fn unit(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
 
 fn host(filter: Option<&str>, outcome: &mut Outcome) -> Result<()> {
     packages::ensure(&[Need::Compile, Need::Host])?;
-    for packages in PROGRAMS {
-        let mut cargo = checks::cargo();
-        cargo
-            .current_dir(workspace())
-            .args(["build", "--quiet"])
-            .args(packages);
-        inherited(&mut cargo)?;
-    }
+    inherited(checks::cargo().args(["build", "--quiet"]).args(PACKAGES))?;
     let mut cargo = checks::cargo();
     cargo.args(["test", "-p", "lazarette-tests", "--test", "host"]);
     tests("host suite", cargo, filter, &[], outcome)

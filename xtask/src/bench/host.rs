@@ -11,10 +11,27 @@ use super::goals::{self, at_most};
 use crate::images::{self, workspace};
 use crate::packages::{self, Need};
 use crate::progress::step;
-use crate::test::PROGRAMS;
 
 /// How many contexts are dead while the status is asked for.
 const DEAD_CONTEXTS: u32 = 64;
+
+/// What the cases run, a call of cargo each: in one call, features of one would reach the others.
+const PROGRAMS: [&[&str]; 3] = [
+    &[
+        "-p",
+        "laz-plugin-host",
+        "-p",
+        "lazarette-hello",
+        "-p",
+        "lazarette-gluster",
+        "-p",
+        "lazarette-sshfs",
+        "-p",
+        "lazarette-misbehaving",
+    ],
+    &["-p", "laz"],
+    &["-p", "lazarette-core", "--bin", "laz-core"],
+];
 
 /// Builds the programs, runs the suite's cases that measure, and writes what they found.
 pub(super) fn figures() -> Result<String> {

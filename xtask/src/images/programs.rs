@@ -16,8 +16,8 @@ use crate::progress::step;
 /// Cargo's profile for what goes into machines.
 const PROFILE: &str = "image";
 
-/// What cargo is asked to build, a call each: in one call, features of one would reach the others,
-/// and plugins must not see the daemon's.
+/// What cargo is asked to build, a call each: in one call, features of one reach the others, and plugins
+/// must not see the daemon's. Where they may, one call compiles once what several need.
 const BUILDS: &[&[&str]] = &[
     &[
         "-p",
@@ -33,8 +33,20 @@ const BUILDS: &[&[&str]] = &[
         "-p",
         "lazarette-hello",
     ],
-    &["-p", "laz-init", "-p", "laz"],
-    &["-p", "lazarette-core", "--bin", "laz-core"],
+    &[
+        "-p",
+        "laz-init",
+        "-p",
+        "laz",
+        "-p",
+        "lazarette-core",
+        "--bin",
+        "laz-init",
+        "--bin",
+        "laz",
+        "--bin",
+        "laz-core",
+    ],
     &["-p", "lazarette-tests", "--bin", "lab-agent"],
 ];
 
