@@ -532,7 +532,7 @@ fn a_core_that_is_silent_or_trickles_is_not_waited_for_for_ever() {
             "{}",
             ran.errors
         );
-        assert!(started.elapsed() < Duration::from_secs(3));
+        assert!(started.elapsed() < Duration::from_secs(15));
     }
 }
 

@@ -139,7 +139,7 @@ fn a_death_is_noticed_at_once_and_a_client_that_is_stopped_is_ended() {
             !container.listener.changed().is_empty()
         });
         let noticed = container.listener.changed()[0].duration_since(killed);
-        assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+        assert!(noticed < Duration::from_secs(1), "{noticed:?}");
         let health = lazarette_plugin::StorageContext::health(&context);
         assert_eq!(health.volumes.len(), 1);
         assert_eq!(health.volumes[0].state, HealthState::Stale);
@@ -152,7 +152,7 @@ fn a_death_is_noticed_at_once_and_a_client_that_is_stopped_is_ended() {
         pidfd_send_signal(&*client, Signal::STOP).unwrap();
         let stopped = Instant::now();
         until("it is ended", || !client.is_alive());
-        assert!(stopped.elapsed() < Duration::from_secs(5));
+        assert!(stopped.elapsed() < Duration::from_secs(15));
         until("core is called again", || {
             container.listener.changed().len() == 2
         });
@@ -179,7 +179,7 @@ fn what_fails_says_why_in_time_and_leaves_nothing() {
         let brief = call_of(Duration::from_secs(2));
         let error = mounts.with(&brief, &config, &source, nothing).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
-        assert!(began.elapsed() < Duration::from_secs(4));
+        assert!(began.elapsed() < Duration::from_secs(20));
         let place = mounts.place(&source.key());
         until("it has ended", || container.clients(&place).is_empty());
 

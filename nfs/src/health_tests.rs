@@ -70,7 +70,7 @@ fn a_look_that_hangs_is_ended_within_its_limit() {
     let found = look_at(&programs, &[used(directory.path(), &[])]);
     assert!(matches!(found, Found::Silent));
     assert!(
-        began.elapsed() < Duration::from_secs(4),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

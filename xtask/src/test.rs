@@ -100,8 +100,8 @@ impl Test {
     }
 }
 
-/// The images, built while the suites before that of machines run: those wait for something much of the
-/// time. A process of its own, so that all it starts gives way to them.
+/// The images and a booted machine, made while the suites before that of machines run: those wait for
+/// something much of the time. A process of its own, so that all it starts gives way to them.
 struct Beside {
     child: Child,
     log: PathBuf,
@@ -113,16 +113,17 @@ impl Beside {
         packages::ensure(&[Need::Compile, Need::Host, Need::Machine])?;
         let directory = images::target().join("lab");
         fs::create_dir_all(&directory)?;
-        let log = directory.join("images.log");
+        let log = directory.join("machine.log");
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         say(&format!(
-            "building the images beside the suites: {}",
+            "building the images and booting a machine beside the suites: {}",
             log.display()
         ));
         let child = Command::new("nice")
             .args(["-n", "10"])
             .arg(std::env::current_exe()?)
-            .arg("images")
+            // It saves the machine that it boots.
+            .args(["vm", "--run", "true"])
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
@@ -133,7 +134,9 @@ impl Beside {
 
     /// Waits for them. What has failed is tried again by the suite, which says why it fails.
     fn end(mut self) -> Result<()> {
-        let status = step("wait for the images", || Ok(self.child.wait()?))?;
+        let status = step("wait for the images and the machine", || {
+            Ok(self.child.wait()?)
+        })?;
         if !status.success() {
             say(&format!("{status}: see {}", self.log.display()));
         }

@@ -337,7 +337,7 @@ fn a_stop_lets_calls_end_and_takes_the_socket_away_first() {
     it.served.stop();
     let elapsed = started.elapsed();
     assert!(
-        elapsed < Duration::from_secs(5),
+        elapsed < Duration::from_secs(8),
         "an idle connection held it up: {elapsed:?}"
     );
     assert!(!it.socket.exists());
@@ -358,7 +358,7 @@ fn a_hundred_creates_at_once_are_all_there() {
         }
     });
     assert!(
-        started.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(15),
         "one after the other"
     );
     assert_eq!(it.memory.state().volumes.len(), 100);

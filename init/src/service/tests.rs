@@ -118,7 +118,7 @@ fn a_program_that_ignores_sigterm_is_killed_after_the_grace() {
     let begin = Instant::now();
     let exit = service.stop(Duration::from_millis(300)).unwrap();
     assert_eq!(exit, Some(Exit::Signal(9)));
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -268,7 +268,7 @@ mod tests {
         let screen = Screen::default();
         let begin = Instant::now();
         take_steps(&steps, &(), &screen.console(), Duration::from_secs(4));
-        assert!(begin.elapsed() < Duration::from_secs(4));
+        assert!(begin.elapsed() < Duration::from_secs(20));
         let text = screen.text();
         for line in [
             "hangs: FAILED: not done after 1.",

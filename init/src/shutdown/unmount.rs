@@ -162,10 +162,10 @@ mod tests {
     fn what_hangs_is_given_up() {
         let begin = Instant::now();
         let result = within(Duration::from_millis(50), || {
-            thread::sleep(Duration::from_secs(5));
+            thread::sleep(Duration::from_secs(60));
         });
         assert_eq!(result, None);
-        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert!(begin.elapsed() < Duration::from_secs(20));
         assert_eq!(within(Duration::from_secs(5), || 7), Some(7));
     }
 

@@ -116,7 +116,7 @@ fn the_deadline_kills_the_whole_group() {
         .run()
         .unwrap_err();
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(20),
         "{:?}",
         start.elapsed()
     );
@@ -142,10 +142,10 @@ fn the_deadline_kills_the_whole_group() {
 #[test]
 fn a_daemon_left_behind_does_not_hold_up_the_result() {
     let start = Instant::now();
-    let output = sh("sleep 5 & echo started").run().unwrap();
+    let output = sh("sleep 60 & echo started").run().unwrap();
     assert_eq!(output.stdout, b"started\n");
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(20),
         "{:?}",
         start.elapsed()
     );

@@ -268,7 +268,7 @@ mod fuse {
         assert!(fixture.root.is_mounted(target).unwrap());
         fixture.root.detach(target, Rungs::default()).unwrap();
         assert!(
-            start.elapsed() < Duration::from_secs(2),
+            start.elapsed() < Duration::from_secs(20),
             "{:?}",
             start.elapsed()
         );
