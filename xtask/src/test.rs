@@ -74,10 +74,7 @@ impl Test {
         for suite in suites {
             let ran = match suite {
                 Suite::Unit => unit(filter, &mut outcome),
-                Suite::Host => {
-                    beside.as_mut().map_or(Ok(()), Beside::boot)?;
-                    host(filter, &mut outcome)
-                }
+                Suite::Host => host(filter, &mut outcome),
                 Suite::Vm => {
                     beside.take().map_or(Ok(()), Beside::end)?;
                     vm(filter, &mut outcome)
@@ -103,67 +100,44 @@ impl Test {
     }
 }
 
-/// The images and a booted machine, made while the suites before that of machines run: those wait for
-/// something much of the time. Processes of their own, so that all they start gives way to them.
+/// The images, built while the suites before that of machines run: those wait for something much of the
+/// time. A process of its own, so that all it starts gives way to them.
 struct Beside {
-    /// Our own: a build puts another file in its place.
-    program: PathBuf,
-    children: Vec<(Child, PathBuf)>,
+    child: Child,
+    log: PathBuf,
 }
 
 impl Beside {
-    /// Begins with the images.
     fn begin() -> Result<Self> {
         // Apt is one at a time.
         packages::ensure(&[Need::Compile, Need::Host, Need::Machine])?;
-        let mut beside = Self {
-            program: std::env::current_exe()?,
-            children: Vec::new(),
-        };
-        beside.start("images", &["images"])?;
-        Ok(beside)
-    }
-
-    /// Boots and saves a machine as soon as there are images for it. Not earlier than the host suite:
-    /// compilers would leave it too little to boot in time.
-    fn boot(&mut self) -> Result<()> {
-        self.start("machine", &["vm", "--run", "true"])
-    }
-
-    fn start(&mut self, what: &str, arguments: &[&str]) -> Result<()> {
         let directory = images::target().join("lab");
         fs::create_dir_all(&directory)?;
-        let log = directory.join(what).with_extension("log");
+        let log = directory.join("images.log");
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         say(&format!(
-            "cargo xtask {} beside the suites: {}",
-            arguments.join(" "),
+            "building the images beside the suites: {}",
             log.display()
         ));
         let child = Command::new("nice")
             .args(["-n", "10"])
-            .arg(&self.program)
-            .args(arguments)
+            .arg(std::env::current_exe()?)
+            .arg("images")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
             .context("nice")?;
-        self.children.push((child, log));
-        Ok(())
+        Ok(Self { child, log })
     }
 
     /// Waits for them. What has failed is tried again by the suite, which says why it fails.
-    fn end(self) -> Result<()> {
-        step("wait for the images and the machine", || {
-            for (mut child, log) in self.children {
-                let status = child.wait()?;
-                if !status.success() {
-                    say(&format!("{status}: see {}", log.display()));
-                }
-            }
-            Ok(())
-        })
+    fn end(mut self) -> Result<()> {
+        let status = step("wait for the images", || Ok(self.child.wait()?))?;
+        if !status.success() {
+            say(&format!("{status}: see {}", self.log.display()));
+        }
+        Ok(())
     }
 }
 
